@@ -1,0 +1,318 @@
+#include "base/arrow_array.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/coding.h"
+
+namespace segue {
+
+std::string_view ArrayView::StringAt(int64_t i) const {
+  switch (layout) {
+    case StringLayout::kOffsets32: {
+      const auto* o = static_cast<const int32_t*>(offsets_) + offset;
+      return {reinterpret_cast<const char*>(bytes_) + o[i], static_cast<size_t>(o[i + 1] - o[i])};
+    }
+    case StringLayout::kOffsets64: {
+      const auto* o = static_cast<const int64_t*>(offsets_) + offset;
+      return {reinterpret_cast<const char*>(bytes_) + o[i], static_cast<size_t>(o[i + 1] - o[i])};
+    }
+    case StringLayout::kView: {
+      // 16 bytes: length, then 12 inline bytes, or prefix, buffer number, offset.
+      const uint8_t* view = static_cast<const uint8_t*>(offsets_) + 16 * (offset + i);
+      const auto size = LoadAs<int32_t>(view);
+      if (size <= 12) return {reinterpret_cast<const char*>(view + 4), static_cast<size_t>(size)};
+      const auto buffer = LoadAs<int32_t>(view + 8);
+      const auto start = LoadAs<int32_t>(view + 12);
+      return {static_cast<const char*>(variadic_[buffer]) + start, static_cast<size_t>(size)};
+    }
+    case StringLayout::kNone:
+      break;
+  }
+  return {};
+}
+
+int64_t ArrayView::IndexAt(int64_t i) const {
+  switch (index_width) {
+    case 1:
+      return index_signed ? static_cast<int64_t>(Values<int8_t>()[i]) : Values<uint8_t>()[i];
+    case 2:
+      return index_signed ? static_cast<int64_t>(Values<int16_t>()[i]) : Values<uint16_t>()[i];
+    case 4:
+      return index_signed ? static_cast<int64_t>(Values<int32_t>()[i]) : Values<uint32_t>()[i];
+    default:
+      return Values<int64_t>()[i];
+  }
+}
+
+Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const ArrowArray& array) {
+  ArrayView view;
+  view.type = field.type;
+  view.length = array.length;
+  view.offset = array.offset;
+  auto broken = [&](const char* what) {
+    return Status::Schema(field.name, "column '" + field.name + "' is not a well-formed Arrow array: " + what);
+  };
+  if (array.n_buffers < 2 && array.length > 0) return broken("too few buffers");
+  const auto buffer = [&](int64_t i) -> const void* { return i < array.n_buffers ? array.buffers[i] : nullptr; };
+  if (array.null_count != 0) view.validity = static_cast<const uint8_t*>(buffer(0));
+  if (IsVariable(field.type.id)) {
+    const char* format = schema.format;
+    view.offsets_ = buffer(1);
+    if (format[0] == 'v') {
+      view.layout = StringLayout::kView;
+      view.variadic_ = array.n_buffers > 2 ? array.buffers + 2 : nullptr;
+    } else {
+      view.layout = (format[0] == 'U' || format[0] == 'Z') ? StringLayout::kOffsets64 : StringLayout::kOffsets32;
+      view.bytes_ = static_cast<const uint8_t*>(buffer(2));
+    }
+    if (array.length > 0 && view.offsets_ == nullptr) return broken("no offsets buffer");
+    return view;
+  }
+  view.values = static_cast<const uint8_t*>(buffer(1));
+  if (array.length > 0 && view.values == nullptr) return broken("no values buffer");
+  if (field.type.id == TypeId::kBool) return view;
+  int width = TypeWidth(field.type.id);
+  if (field.type.id == TypeId::kDictionary) {
+    switch (schema.format[0]) {
+      case 'c':
+      case 'C':
+        width = 1;
+        break;
+      case 's':
+      case 'S':
+        width = 2;
+        break;
+      case 'i':
+      case 'I':
+        width = 4;
+        break;
+      case 'l':
+      case 'L':
+        width = 8;
+        break;
+      default:
+        return broken("unknown dictionary index type");
+    }
+    view.index_width = width;
+    view.index_signed = schema.format[0] >= 'a';
+  }
+  if (view.values != nullptr) view.values += array.offset * width;
+  if (field.type.id == TypeId::kDictionary) {
+    if (array.dictionary == nullptr) return broken("no dictionary");
+    Field value_field;
+    value_field.name = field.name;
+    value_field.type.id = TypeId::kString;
+    SEGUE_ASSIGN_OR_RETURN(ArrayView dictionary, MakeView(value_field, *schema.dictionary, *array.dictionary));
+    view.dictionary = std::make_shared<const ArrayView>(std::move(dictionary));
+    const int64_t entries = view.dictionary->length;
+    for (int64_t i = 0; i < view.length; ++i) {
+      if (view.IsNull(i)) continue;
+      const int64_t index = view.IndexAt(i);
+      if (index < 0 || index >= entries) return broken("a dictionary index is out of range");
+    }
+  }
+  return view;
+}
+
+Result<BatchReader> BatchReader::Make(const Schema& schema, const ArrowSchema& arrow_schema, ArrowArray* array) {
+  BatchReader reader;
+  reader.array_ = *array;
+  array->release = nullptr;
+  if (reader.array_.n_children != static_cast<int64_t>(schema.fields.size())) {
+    return Status::Invalid("an Arrow batch has " + std::to_string(reader.array_.n_children) + " columns, its schema " +
+                           std::to_string(schema.fields.size()));
+  }
+  if (reader.array_.offset != 0 || reader.array_.null_count > 0) {
+    if (reader.array_.null_count > 0) return Status::Invalid("an Arrow batch has null rows at its top level");
+  }
+  for (size_t i = 0; i < schema.fields.size(); ++i) {
+    ArrowArray child = *reader.array_.children[i];  // a shallow copy: the parent's offset applies to it
+    child.offset += reader.array_.offset;
+    child.length = reader.array_.length;
+    SEGUE_ASSIGN_OR_RETURN(ArrayView view, MakeView(schema.fields[i], *arrow_schema.children[i], child));
+    reader.columns_.push_back(std::move(view));
+  }
+  return reader;
+}
+
+BatchReader::BatchReader(BatchReader&& other) noexcept
+    : array_(other.array_), columns_(std::move(other.columns_)) {
+  other.array_.release = nullptr;
+}
+
+BatchReader& BatchReader::operator=(BatchReader&& other) noexcept {
+  if (this != &other) {
+    if (array_.release != nullptr) array_.release(&array_);
+    array_ = other.array_;
+    columns_ = std::move(other.columns_);
+    other.array_.release = nullptr;
+  }
+  return *this;
+}
+
+BatchReader::~BatchReader() {
+  if (array_.release != nullptr) array_.release(&array_);
+}
+
+Result<StreamReader> StreamReader::Make(ArrowArrayStream* stream) {
+  if (stream == nullptr || stream->release == nullptr) {
+    return Status::Invalid("this Arrow stream was already consumed; pass a fresh one");
+  }
+  StreamReader reader;
+  reader.stream_ = *stream;
+  stream->release = nullptr;
+  const int code = reader.stream_.get_schema(&reader.stream_, &reader.arrow_schema_);
+  if (code != 0) {
+    const char* error = reader.stream_.get_last_error(&reader.stream_);
+    return Status::Invalid(std::string("the Arrow stream has no schema: ") + (error == nullptr ? "" : error));
+  }
+  SEGUE_ASSIGN_OR_RETURN(reader.schema_, SchemaFromArrow(reader.arrow_schema_));
+  return reader;
+}
+
+StreamReader::StreamReader(StreamReader&& other) noexcept
+    : stream_(other.stream_), arrow_schema_(other.arrow_schema_), schema_(std::move(other.schema_)) {
+  other.stream_.release = nullptr;
+  other.arrow_schema_.release = nullptr;
+}
+
+StreamReader& StreamReader::operator=(StreamReader&& other) noexcept {
+  if (this != &other) {
+    Release();
+    stream_ = other.stream_;
+    arrow_schema_ = other.arrow_schema_;
+    schema_ = std::move(other.schema_);
+    other.stream_.release = nullptr;
+    other.arrow_schema_.release = nullptr;
+  }
+  return *this;
+}
+
+StreamReader::~StreamReader() { Release(); }
+
+void StreamReader::Release() {
+  if (arrow_schema_.release != nullptr) arrow_schema_.release(&arrow_schema_);
+  if (stream_.release != nullptr) stream_.release(&stream_);
+}
+
+Result<std::unique_ptr<BatchReader>> StreamReader::Next() {
+  ArrowArray array{};
+  const int code = stream_.get_next(&stream_, &array);
+  if (code != 0) {
+    const char* error = stream_.get_last_error(&stream_);
+    return Status::Invalid(std::string("the Arrow stream failed: ") + (error == nullptr ? std::strerror(code) : error));
+  }
+  if (array.release == nullptr) return std::unique_ptr<BatchReader>();
+  SEGUE_ASSIGN_OR_RETURN(BatchReader batch, BatchReader::Make(schema_, arrow_schema_, &array));
+  return std::make_unique<BatchReader>(std::move(batch));
+}
+
+namespace {
+
+struct ArrayHolder {
+  std::vector<const void*> buffers;
+  std::vector<std::unique_ptr<ArrowArray>> children;
+  std::vector<ArrowArray*> child_pointers;
+  std::unique_ptr<ArrowArray> dictionary;
+  std::shared_ptr<const void> owner;
+};
+
+void ReleaseArray(ArrowArray* array) {
+  auto* holder = static_cast<ArrayHolder*>(array->private_data);
+  for (auto& child : holder->children) {
+    if (child->release != nullptr) child->release(child.get());
+  }
+  if (holder->dictionary && holder->dictionary->release != nullptr) {
+    holder->dictionary->release(holder->dictionary.get());
+  }
+  delete holder;
+  array->release = nullptr;
+}
+
+void FillArray(int64_t length, int64_t null_count, std::unique_ptr<ArrayHolder> holder, ArrowArray* out) {
+  for (auto& child : holder->children) holder->child_pointers.push_back(child.get());
+  *out = ArrowArray{};
+  out->length = length;
+  out->null_count = null_count;
+  out->n_buffers = static_cast<int64_t>(holder->buffers.size());
+  out->buffers = holder->buffers.data();
+  out->n_children = static_cast<int64_t>(holder->children.size());
+  out->children = holder->child_pointers.data();
+  out->dictionary = holder->dictionary.get();
+  out->release = &ReleaseArray;
+  out->private_data = holder.release();
+}
+
+void FillColumn(TypeId id, int64_t length, const ExportColumn& column, ArrowArray* out) {
+  static constexpr int32_t kZeroOffsets[2] = {0, 0};
+  auto holder = std::make_unique<ArrayHolder>();
+  holder->owner = column.owner;
+  holder->buffers.push_back(column.validity);
+  if (IsVariable(id)) {
+    holder->buffers.push_back(column.offsets == nullptr ? kZeroOffsets : column.offsets);
+    holder->buffers.push_back(column.values == nullptr ? static_cast<const void*>(kZeroOffsets) : column.values);
+  } else {
+    holder->buffers.push_back(column.values == nullptr ? static_cast<const void*>(kZeroOffsets) : column.values);
+  }
+  if (id == TypeId::kDictionary) {
+    holder->dictionary = std::make_unique<ArrowArray>();
+    FillColumn(TypeId::kString, column.dictionary_length, *column.dictionary, holder->dictionary.get());
+  }
+  FillArray(length, column.validity == nullptr ? 0 : column.null_count, std::move(holder), out);
+}
+
+struct StreamHolder {
+  Schema schema;
+  NextBatch next;
+  std::string error;
+};
+
+int StreamGetSchema(ArrowArrayStream* stream, ArrowSchema* out) {
+  SchemaToArrow(static_cast<StreamHolder*>(stream->private_data)->schema, out);
+  return 0;
+}
+
+int StreamGetNext(ArrowArrayStream* stream, ArrowArray* out) {
+  auto* holder = static_cast<StreamHolder*>(stream->private_data);
+  out->release = nullptr;
+  Result<bool> more = holder->next(out);
+  if (!more.ok()) {
+    holder->error = more.status().message();
+    return more.status().code() == StatusCode::kInvalid ? EINVAL : EIO;
+  }
+  return 0;
+}
+
+const char* StreamGetLastError(ArrowArrayStream* stream) {
+  return static_cast<StreamHolder*>(stream->private_data)->error.c_str();
+}
+
+void ReleaseStream(ArrowArrayStream* stream) {
+  delete static_cast<StreamHolder*>(stream->private_data);
+  stream->release = nullptr;
+}
+
+}  // namespace
+
+void ExportBatch(const Schema& schema, int64_t rows, std::vector<ExportColumn> columns, ArrowArray* out) {
+  auto root = std::make_unique<ArrayHolder>();
+  root->buffers.push_back(nullptr);
+  for (size_t i = 0; i < columns.size(); ++i) {
+    auto child = std::make_unique<ArrowArray>();
+    FillColumn(schema.fields[i].type.id, rows, columns[i], child.get());
+    root->children.push_back(std::move(child));
+  }
+  FillArray(rows, 0, std::move(root), out);
+}
+
+void ExportStream(const Schema& schema, NextBatch next, ArrowArrayStream* out) {
+  *out = ArrowArrayStream{};
+  out->get_schema = &StreamGetSchema;
+  out->get_next = &StreamGetNext;
+  out->get_last_error = &StreamGetLastError;
+  out->release = &ReleaseStream;
+  out->private_data = new StreamHolder{schema, std::move(next), {}};
+}
+
+}  // namespace segue

@@ -1,0 +1,132 @@
+// Reading and making Arrow arrays through the C data interface.
+//
+// ArrayView    a borrowed, typed view of one column of an imported array
+// BatchReader  an imported record batch: owns the ArrowArray, gives views
+// StreamReader pulls record batches from an ArrowArrayStream
+// ExportColumn, ExportBatch, ExportStream   the way out
+//
+// Thread safety: views are const and may be shared while their batch lives;
+// a StreamReader belongs to one thread at a time.
+// Ownership: BatchReader releases its array when destroyed. An exported array
+// keeps the `owner` of each of its columns alive until the consumer releases it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/arrow_abi.h"
+#include "base/schema.h"
+#include "base/status.h"
+
+namespace segue {
+
+enum class StringLayout : uint8_t { kNone, kOffsets32, kOffsets64, kView };
+
+// Buffers of a column of any supported type. `values` is already advanced by
+// the array's offset for byte-sized fixed-width values; validity and booleans
+// are bitmaps, to be read at bit `offset + i`.
+class ArrayView {
+ public:
+  ColumnType type;
+  int64_t length = 0;
+  int64_t offset = 0;
+  const uint8_t* validity = nullptr;  // null: no nulls
+  const uint8_t* values = nullptr;    // fixed-width values; bool bitmap (use BoolAt); dictionary indices
+  StringLayout layout = StringLayout::kNone;
+  // kDictionary only:
+  int index_width = 4;
+  bool index_signed = true;
+  std::shared_ptr<const ArrayView> dictionary;
+
+  bool MayHaveNulls() const { return validity != nullptr; }
+  bool IsNull(int64_t i) const {
+    if (validity == nullptr) return false;
+    const int64_t bit = offset + i;
+    return ((validity[bit >> 3] >> (bit & 7)) & 1) == 0;
+  }
+  bool BoolAt(int64_t i) const {
+    const int64_t bit = offset + i;
+    return ((values[bit >> 3] >> (bit & 7)) & 1) != 0;
+  }
+  template <typename T>
+  const T* Values() const {
+    return reinterpret_cast<const T*>(values);
+  }
+  // kString and kBinary, any layout; undefined for a null slot.
+  std::string_view StringAt(int64_t i) const;
+  // kDictionary: the index of slot i (not null), widened.
+  int64_t IndexAt(int64_t i) const;
+
+ private:
+  friend Result<ArrayView> MakeView(const Field&, const ArrowSchema&, const ArrowArray&);
+  const void* offsets_ = nullptr;
+  const uint8_t* bytes_ = nullptr;
+  const void** variadic_ = nullptr;  // string_view data buffers
+};
+
+// Checks buffer presence and, for dictionaries, that every valid index is in range.
+Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const ArrowArray& array);
+
+class BatchReader {
+ public:
+  // Takes over `array` (sets array->release to null), also on failure.
+  static Result<BatchReader> Make(const Schema& schema, const ArrowSchema& arrow_schema, ArrowArray* array);
+  BatchReader(BatchReader&&) noexcept;
+  BatchReader& operator=(BatchReader&&) noexcept;
+  ~BatchReader();
+
+  int64_t rows() const { return array_.length; }
+  const std::vector<ArrayView>& columns() const { return columns_; }
+
+ private:
+  BatchReader() = default;
+  ArrowArray array_{};
+  std::vector<ArrayView> columns_;
+};
+
+class StreamReader {
+ public:
+  // Takes over `stream` (sets stream->release to null), also on failure.
+  static Result<StreamReader> Make(ArrowArrayStream* stream);
+  StreamReader(StreamReader&&) noexcept;
+  StreamReader& operator=(StreamReader&&) noexcept;
+  ~StreamReader();
+
+  const Schema& schema() const { return schema_; }
+  const ArrowSchema& arrow_schema() const { return arrow_schema_; }
+  // nullptr at the end of the stream.
+  Result<std::unique_ptr<BatchReader>> Next();
+
+ private:
+  StreamReader() = default;
+  void Release();
+  ArrowArrayStream stream_{};
+  ArrowSchema arrow_schema_{};
+  Schema schema_;
+};
+
+// One column on its way out. Pointers must stay valid while `owner` lives.
+// kBool: `values` is a bitmap. Strings: `offsets` is int32[length + 1], `values` the bytes.
+// kDictionary: `values` is int32 codes and `dictionary` the strings.
+struct ExportColumn {
+  const uint8_t* validity = nullptr;  // bitmap; null: no nulls
+  int64_t null_count = 0;             // -1: unknown
+  const void* values = nullptr;
+  const int32_t* offsets = nullptr;
+  std::shared_ptr<const ExportColumn> dictionary;
+  int64_t dictionary_length = 0;
+  std::shared_ptr<const void> owner;
+};
+
+void ExportBatch(const Schema& schema, int64_t rows, std::vector<ExportColumn> columns, ArrowArray* out);
+
+// `next` fills `out` and returns true, or returns false at the end. It may be
+// called from any one thread at a time; it is destroyed on release.
+using NextBatch = std::function<Result<bool>(ArrowArray* out)>;
+void ExportStream(const Schema& schema, NextBatch next, ArrowArrayStream* out);
+
+}  // namespace segue

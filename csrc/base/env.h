@@ -1,0 +1,104 @@
+// Env: the one seam between Segue and the file system.
+//
+// Every file operation of the core goes through an Env, mapped regions
+// included (decision 12), so that tests can inject crashes, torn writes,
+// ENOSPC and EIO. Implementations: Env::Posix() and MemEnv (env_mem.h).
+//
+// Durability contract, the same for both:
+//   - bytes appended to a file survive power loss after that file's Sync();
+//   - a name created, renamed or removed survives after SyncDir(parent);
+//   - bytes stored into a MappedFile survive after MappedFile::Sync();
+//   - after a Sync() that failed, nothing more may be assumed: never retry.
+//
+// Thread safety: Env is safe to share. A WritableFile belongs to one thread at
+// a time. RandomAccessFile::Read may be called from many threads.
+// Ownership: files close when destroyed, and outlive neither their Env.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace segue {
+
+class WritableFile {
+ public:
+  virtual ~WritableFile() = default;
+  virtual Status Append(std::string_view data) = 0;
+  // Starts write-back of what was appended since the last call, without
+  // waiting: keeps a later Sync() of a large file short. A hint; may do nothing.
+  virtual void StartWriteback() = 0;
+  virtual Status Sync() = 0;
+  virtual Status Close() = 0;  // idempotent; does not sync
+};
+
+class RandomAccessFile {
+ public:
+  virtual ~RandomAccessFile() = default;
+  // Exactly `n` bytes at `offset` into `scratch`; fewer in the file is
+  // kCorruption with this file's path and the offset.
+  virtual Status Read(uint64_t offset, size_t n, void* scratch) const = 0;
+  virtual uint64_t size() const = 0;
+  virtual const std::string& path() const = 0;
+};
+
+// A preallocated file mapped shared: stores into data() reach the file without
+// a system call and survive a killed process (not power loss).
+class MappedFile {
+ public:
+  virtual ~MappedFile() = default;
+  virtual uint8_t* data() = 0;
+  virtual uint64_t size() const = 0;
+  // Makes the bytes [begin, end) durable. Safe to call from one thread while
+  // others store elsewhere in the region.
+  virtual Status Sync(uint64_t begin, uint64_t end) = 0;
+  virtual const std::string& path() const = 0;
+};
+
+// Held until destroyed; released by the system when the process dies.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
+class Env {
+ public:
+  virtual ~Env() = default;
+
+  static Env* Posix();  // process-wide, never destroyed
+
+  // Truncates an existing file.
+  virtual Result<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) = 0;
+  virtual Result<std::unique_ptr<RandomAccessFile>> NewRandomAccessFile(const std::string& path) = 0;
+  // Creates (or reuses, keeping its bytes) a file with `size` bytes of real,
+  // allocated disk space and maps it. A full disk is an error here, so that a
+  // later store into the region cannot meet one.
+  virtual Result<std::unique_ptr<MappedFile>> NewMappedFile(const std::string& path, uint64_t size) = 0;
+
+  virtual Result<std::string> ReadFile(const std::string& path) = 0;  // whole; for small files
+  // Writes `data` to a temporary file beside `path`, syncs it, renames it over
+  // `path` and syncs the directory: the old or the new content, never a mix.
+  virtual Status WriteFileAtomic(const std::string& path, std::string_view data);
+
+  virtual Result<bool> Exists(const std::string& path) = 0;
+  virtual Result<uint64_t> FileSize(const std::string& path) = 0;
+  virtual Result<std::vector<std::string>> List(const std::string& dir) = 0;  // names, sorted
+  virtual Status CreateDirs(const std::string& dir) = 0;  // with parents; ok when it exists
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  virtual Status Remove(const std::string& path) = 0;
+  virtual Status SyncDir(const std::string& dir) = 0;
+
+  // Exclusive between processes and between handles of one process. kLocked
+  // names the holder's process id, and its command line where it can be read.
+  virtual Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) = 0;
+};
+
+std::string JoinPath(std::string_view dir, std::string_view name);
+std::string DirName(std::string_view path);
+
+}  // namespace segue

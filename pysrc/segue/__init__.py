@@ -1,0 +1,1 @@
+"""Segue: an embedded event engine for Python."""
