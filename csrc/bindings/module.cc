@@ -9,5 +9,6 @@ PYBIND11_MODULE(_engine, m) {
   segue::bindings::BindPipeline(m);
   segue::bindings::BindScan(m);
   segue::bindings::BindKernels(m);
+  segue::bindings::BindSstable(m);
   segue::bindings::BindTesting(m);
 }
