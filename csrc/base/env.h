@@ -57,6 +57,10 @@ class MappedFile {
   // Makes the bytes [begin, end) durable. Safe to call from one thread while
   // others store elsewhere in the region.
   virtual Status Sync(uint64_t begin, uint64_t end) = 0;
+  // Brings [begin, end) in, ready to be written: what would be a SIGBUS at the
+  // first store (a device error, a full copy-on-write disk) becomes an error
+  // here, and one call replaces a page fault for each page.
+  virtual Status Prepare(uint64_t begin, uint64_t end) = 0;
   virtual const std::string& path() const = 0;
 };
 
@@ -75,8 +79,8 @@ class Env {
   // Truncates an existing file.
   virtual Result<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) = 0;
   virtual Result<std::unique_ptr<RandomAccessFile>> NewRandomAccessFile(const std::string& path) = 0;
-  // Creates (or reuses, keeping its bytes) a file with `size` bytes of real,
-  // allocated disk space and maps it. A full disk is an error here, so that a
+  // Creates (or reuses, keeping its bytes; a longer one is cut) a file with
+  // `size` bytes of real, allocated disk space and maps it. A full disk is an error here, so that a
   // later store into the region cannot meet one.
   virtual Result<std::unique_ptr<MappedFile>> NewMappedFile(const std::string& path, uint64_t size) = 0;
 
@@ -90,7 +94,7 @@ class Env {
   virtual Result<std::vector<std::string>> List(const std::string& dir) = 0;  // names, sorted
   virtual Status CreateDirs(const std::string& dir) = 0;  // with parents; ok when it exists
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
-  virtual Status Remove(const std::string& path) = 0;
+  virtual Status Remove(const std::string& path) = 0;  // a file or an empty directory
   virtual Status SyncDir(const std::string& dir) = 0;
 
   // Exclusive between processes and between handles of one process. kLocked

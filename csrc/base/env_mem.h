@@ -1,0 +1,95 @@
+// MemEnv: a file system in memory that knows exactly what was synced.
+//
+// A test double. It keeps, for every file, the bytes that a read sees and the
+// bytes that power loss leaves; for every folder, the names that a lookup sees
+// and the names that power loss leaves. It fails where it is told to, and
+// Crash() gives the file system as the next start of the program finds it.
+//
+// Operations. Every change of the file system is one operation with a number,
+// from 1: create (a file, a mapped file, each folder), append, sync, mapped
+// sync, rename, remove, syncdir. Reads, locks and stores into a mapping have
+// none. A process that is killed leaves what Crash(kAll) leaves.
+//
+// Harsher than most real file systems, never milder: syncing a file does not
+// save its name; a sync of a mapping saves exactly the bytes asked for; after a
+// failed sync, what was dirty then is never saved by a later sync through the
+// same handle, though that sync says ok (as Linux does it).
+//
+// Thread safety: all methods, except that stores into a mapping concurrent with
+// SetCrashAt's operation are as racy as they are against a real power loss.
+// Ownership: Crash() returns an independent copy; files of the old MemEnv go on
+// failing. Files must not outlive their MemEnv.
+// Invariants: after the operation given to SetCrashAt, every call fails with EIO.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+
+namespace segue {
+
+// What power loss leaves of that which was not synced.
+enum class CrashKeep : uint8_t {
+  kNone,    // nothing
+  kAll,     // everything: also what a killed process leaves
+  kRandom,  // of each file a prefix of what was appended, torn anywhere; of a mapping some sectors of 512 bytes;
+            // of each folder the first few changes
+};
+
+class MemEnv final : public Env {
+ public:
+  MemEnv();
+  ~MemEnv() override;
+
+  // ---- Fault injection ----
+  uint64_t op_count() const;
+  // "append db/wal" of operation `n`; empty when there was none.
+  std::string op(uint64_t n) const;
+  // Operation `n` is cut off by the crash (it may have happened or not), and it
+  // and all calls after it fail with EIO. 0 takes the order back.
+  void SetCrashAt(uint64_t n);
+  // Operation `n`, and only that one, fails with `errno_value` and does nothing;
+  // an append with `short_write` writes the first half. 0 takes the order back.
+  void SetFailAt(uint64_t n, int errno_value, bool short_write = false);
+  bool crashed() const;
+  // The file system after power loss now, or, after SetCrashAt, at that operation.
+  std::unique_ptr<MemEnv> Crash(CrashKeep keep, uint64_t seed = 0) const;
+
+  // ---- For tests: outside the numbering, and allowed after a crash ----
+  Result<std::string> ReadRaw(const std::string& path) const;
+  // Replaces or creates; synced, name included, with its folders.
+  Status WriteRaw(const std::string& path, std::string_view bytes);
+  std::vector<std::string> ListAll() const;  // paths of all files, sorted
+
+  // ---- Env ----
+  Result<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override;
+  Result<std::unique_ptr<RandomAccessFile>> NewRandomAccessFile(const std::string& path) override;
+  Result<std::unique_ptr<MappedFile>> NewMappedFile(const std::string& path, uint64_t size) override;
+  Result<std::string> ReadFile(const std::string& path) override;
+  Result<bool> Exists(const std::string& path) override;
+  Result<uint64_t> FileSize(const std::string& path) override;
+  Result<std::vector<std::string>> List(const std::string& dir) override;
+  Status CreateDirs(const std::string& dir) override;
+  Status Rename(const std::string& from, const std::string& to) override;
+  Status Remove(const std::string& path) override;
+  Status SyncDir(const std::string& dir) override;
+  Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) override;
+
+ private:
+  struct Impl;  // in env_mem.cc: the tree of nodes, and the orders to fail
+  friend struct MemHandles;
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace segue
