@@ -1,0 +1,494 @@
+// AppendArrow: Arrow record batches into a ColumnBatch.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "base/utf8.h"
+#include "events/batch_arrow.h"
+#include "events/distinct_strings.h"
+
+namespace segue {
+
+namespace {
+
+using Int128 = __int128;
+
+// One byte a row, 0 for null; empty: no nulls.
+using NullBytes = RawVector<uint8_t>;
+
+std::string Names(const Schema& schema) {
+  std::string names;
+  for (const Field& field : schema.fields) {
+    if (!names.empty()) names += ", ";
+    names += field.name;
+  }
+  return names;
+}
+
+std::string Show(double value) { return std::to_string(value); }
+template <typename T>
+  requires std::is_integral_v<T>
+std::string Show(T value) {
+  return std::to_string(value);
+}
+std::string Show(Int128 value) {
+  const bool negative = value < 0;
+  auto rest = negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+  std::string digits;
+  do {
+    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(rest % 10)));
+    rest /= 10;
+  } while (rest != 0);
+  return negative ? "-" + digits : digits;
+}
+
+// The exact conversions; each stores some value and says whether it is exact.
+template <typename S, typename D>
+bool IntToInt(S value, D* out) {
+  *out = static_cast<D>(value);
+  return std::in_range<D>(value);
+}
+
+template <typename S, typename D>
+bool IntToFloat(S value, D* out) {
+  *out = static_cast<D>(value);
+  const D limit = std::ldexp(D{1}, std::numeric_limits<S>::digits);  // first value past S
+  return *out < limit && static_cast<S>(*out) == value;
+}
+
+template <typename S, typename D>
+bool FloatToFloat(S value, D* out) {
+  if (std::isfinite(value) && std::abs(value) > static_cast<S>(std::numeric_limits<D>::max())) {
+    *out = 0;
+    return false;
+  }
+  *out = static_cast<D>(value);
+  return static_cast<S>(*out) == value || std::isnan(value);
+}
+
+bool PowerOfTen(int32_t exponent, Int128* out) {
+  if (exponent < 0 || exponent > 38) return false;
+  *out = 1;
+  for (int32_t i = 0; i < exponent; ++i) *out *= 10;
+  return true;
+}
+
+// Appends one column. `view` and `to` are of the same name; rows [old, old + n) are new.
+class ColumnAppender {
+ public:
+  ColumnAppender(const StoreColumn& column, bool required, const Interner* interner, const ArrayView& view, size_t old,
+                 ColumnData* to)
+      : column_(column),
+        required_(required),
+        interner_(const_cast<Interner*>(interner)),
+        view_(view),
+        old_(old),
+        n_(static_cast<size_t>(view.length)),
+        to_(to) {}
+
+  Status Append() {
+    SEGUE_RETURN_IF_ERROR(ReadNulls());
+    SEGUE_RETURN_IF_ERROR(AppendValues());
+    AppendNulls();
+    return Status();
+  }
+
+ private:
+  Status BadType() const {
+    return Status::Schema(column_.field.name, "column '" + column_.field.name + "' is " + TypeName(column_.field.type) +
+                                                  ", but the batch has " + TypeName(view_.type) + "; cast it first");
+  }
+  Status BadValue(size_t row, const std::string& value, const std::string& why) const {
+    return Status::Schema(column_.field.name,
+                          "column '" + column_.field.name + "', row " + std::to_string(row) + ": " + value + " " + why);
+  }
+
+  bool Null(size_t row) const { return !valid_.empty() && valid_[row] == 0; }
+
+  Status ReadNulls() {
+    const bool entries = view_.dictionary != nullptr && view_.dictionary->MayHaveNulls();
+    if (!view_.MayHaveNulls() && !entries) return Status();
+    valid_.resize(n_);
+    size_t nulls = 0;
+    for (size_t i = 0; i < n_; ++i) {
+      const auto row = static_cast<int64_t>(i);
+      const bool null = view_.IsNull(row) || (entries && view_.dictionary->IsNull(view_.IndexAt(row)));
+      valid_[i] = null ? 0 : 1;
+      nulls += null ? 1 : 0;
+      if (null && required_) {
+        return Status::Schema(column_.field.name, "column '" + column_.field.name + "', row " + std::to_string(i) +
+                                                      ": null in a column that takes none (" +
+                                                      (column_.is_key ? "key" : "not nullable or the time column") +
+                                                      "); fill it or drop the row");
+      }
+    }
+    if (nulls == 0) valid_.clear();
+    return Status();
+  }
+
+  void AppendNulls() {
+    if (valid_.empty() && to_->valid.empty()) return;
+    if (to_->valid.empty()) to_->valid.assign(old_, 1);
+    to_->valid.resize(old_ + n_, 1);
+    if (valid_.empty()) {
+      std::memset(to_->valid.data() + old_, 1, n_);
+    } else {
+      std::memcpy(to_->valid.data() + old_, valid_.data(), n_);
+    }
+  }
+
+  Status AppendValues() {
+    switch (column_.field.type.id) {
+      case TypeId::kBool:
+        return AppendBools();
+      case TypeId::kInt8:
+        return AppendInts<int8_t>();
+      case TypeId::kInt16:
+        return AppendInts<int16_t>();
+      case TypeId::kInt32:
+        return AppendInts<int32_t>();
+      case TypeId::kInt64:
+        return AppendInts<int64_t>();
+      case TypeId::kUInt8:
+        return AppendInts<uint8_t>();
+      case TypeId::kUInt16:
+        return AppendInts<uint16_t>();
+      case TypeId::kUInt32:
+        return AppendInts<uint32_t>();
+      case TypeId::kUInt64:
+        return AppendInts<uint64_t>();
+      case TypeId::kFloat32:
+        return AppendFloats<float>();
+      case TypeId::kFloat64:
+        return AppendFloats<double>();
+      case TypeId::kDecimal128:
+        return AppendDecimals();
+      case TypeId::kDate32:
+        return view_.type.id == TypeId::kDate32 ? Copy<int32_t>() : BadType();
+      case TypeId::kTimestamp:
+        return AppendTimestamps();
+      case TypeId::kString:
+      case TypeId::kBinary:
+      case TypeId::kDictionary:
+        return AppendStrings();
+    }
+    return BadType();
+  }
+
+  template <typename D>
+  D* Grow() {
+    to_->values.resize((old_ + n_) * sizeof(D));
+    return reinterpret_cast<D*>(to_->values.data()) + old_;
+  }
+
+  template <typename D>
+  void ZeroNulls(D* out) {
+    for (size_t i = 0; i < valid_.size(); ++i) {
+      if (valid_[i] == 0) out[i] = D{};
+    }
+  }
+
+  template <typename D>
+  Status Copy() {
+    D* out = Grow<D>();
+    if (n_ > 0) std::memcpy(static_cast<void*>(out), view_.values, n_ * sizeof(D));
+    ZeroNulls(out);
+    return Status();
+  }
+
+  // exact(source value, &destination value) says whether the conversion lost nothing.
+  template <typename S, typename D, typename Exact>
+  Status Convert(Exact exact, const char* why = nullptr) {
+    D* out = Grow<D>();
+    const uint8_t* in = view_.values;
+    bool all = true;
+    for (size_t i = 0; i < n_; ++i) {
+      D value{};
+      all &= exact(LoadAs<S>(in + i * sizeof(S)), &value);
+      std::memcpy(static_cast<void*>(out + i), &value, sizeof(D));
+    }
+    if (!all) {
+      for (size_t i = 0; i < n_; ++i) {
+        D value{};
+        const S source = LoadAs<S>(in + i * sizeof(S));
+        if (Null(i) || exact(source, &value)) continue;
+        return BadValue(i, Show(source),
+                        why != nullptr ? why : "does not fit " + TypeName(column_.field.type) + " exactly");
+      }
+    }
+    ZeroNulls(out);
+    return Status();
+  }
+
+  // Calls f.template operator()<S>() with the source's integer type.
+  template <typename F>
+  Status WithInt(F f) {
+    switch (view_.type.id) {
+      case TypeId::kInt8:
+        return f.template operator()<int8_t>();
+      case TypeId::kInt16:
+        return f.template operator()<int16_t>();
+      case TypeId::kInt32:
+        return f.template operator()<int32_t>();
+      case TypeId::kInt64:
+        return f.template operator()<int64_t>();
+      case TypeId::kUInt8:
+        return f.template operator()<uint8_t>();
+      case TypeId::kUInt16:
+        return f.template operator()<uint16_t>();
+      case TypeId::kUInt32:
+        return f.template operator()<uint32_t>();
+      case TypeId::kUInt64:
+        return f.template operator()<uint64_t>();
+      default:
+        return BadType();
+    }
+  }
+
+  template <typename D>
+  Status AppendInts() {
+    return WithInt([this]<typename S>() {
+      if constexpr (std::is_same_v<S, D>) return Copy<D>();
+      return Convert<S, D>(&IntToInt<S, D>);
+    });
+  }
+
+  template <typename D>
+  Status AppendFloats() {
+    if (view_.type.id == column_.field.type.id) return Copy<D>();
+    if (view_.type.id == TypeId::kFloat32) return Convert<float, D>(&FloatToFloat<float, D>);
+    if (view_.type.id == TypeId::kFloat64) return Convert<double, D>(&FloatToFloat<double, D>);
+    return WithInt([this]<typename S>() { return Convert<S, D>(&IntToFloat<S, D>); });
+  }
+
+  Status AppendBools() {
+    if (view_.type.id != TypeId::kBool) return BadType();
+    auto* out = Grow<uint8_t>();
+    for (size_t i = 0; i < n_; ++i) out[i] = view_.BoolAt(static_cast<int64_t>(i)) ? 1 : 0;
+    ZeroNulls(out);
+    return Status();
+  }
+
+  Status AppendTimestamps() {
+    if (view_.type.id != TypeId::kTimestamp) {
+      return WithInt([this]<typename S>() { return Convert<S, int64_t>(&IntToInt<S, int64_t>); });
+    }
+    const int64_t from = UnitsPerSecond(view_.type.unit);
+    const int64_t into = UnitsPerSecond(column_.field.type.unit);
+    if (from == into) return Copy<int64_t>();
+    if (into > from) {
+      const int64_t factor = into / from;
+      return Convert<int64_t, int64_t>(
+          [factor](int64_t value, int64_t* out) { return !__builtin_mul_overflow(value, factor, out); },
+          "is out of the column's range of time");
+    }
+    const int64_t factor = from / into;
+    return Convert<int64_t, int64_t>(
+        [factor](int64_t value, int64_t* out) {
+          *out = value / factor;
+          return value % factor == 0;
+        },
+        "is finer than the column's unit of time; round it first");
+  }
+
+  Status AppendDecimals() {
+    if (view_.type.id != TypeId::kDecimal128) return BadType();
+    const int32_t up = column_.field.type.scale - view_.type.scale;
+    Int128 factor = 0;
+    const bool known = PowerOfTen(up < 0 ? -up : up, &factor);
+    Int128 limit = 0;
+    PowerOfTen(column_.field.type.precision, &limit);
+    return Convert<Int128, Int128>([=](Int128 value, Int128* out) {
+      if (!known) return value == 0;  // 39 digits apart: only zero is in both
+      if (up < 0) {
+        *out = value / factor;
+        return value % factor == 0 && *out < limit && *out > -limit;
+      }
+      return !__builtin_mul_overflow(value, factor, out) && *out < limit && *out > -limit;
+    });
+  }
+
+  Status AppendStrings() {
+    const TypeId from = view_.type.id;
+    const bool binary = column_.field.type.id == TypeId::kBinary;
+    if (from == TypeId::kDictionary) return binary ? BadType() : AppendFromDictionary();
+    if (from != TypeId::kString && !(binary && from == TypeId::kBinary)) return BadType();
+    if (!binary) {
+      SEGUE_RETURN_IF_ERROR(CheckText());
+    }
+    if (column_.coded) {
+      DistinctStrings distinct;
+      RawVector<int32_t> local(n_);
+      for (size_t i = 0; i < n_; ++i) local[i] = Null(i) ? -1 : distinct.Add(view_.StringAt(static_cast<int64_t>(i)));
+      return AppendCodes(local, distinct.values());
+    }
+    return AppendBytes([this](size_t i) { return view_.StringAt(static_cast<int64_t>(i)); });
+  }
+
+  Status CheckText() const {
+    for (size_t i = 0; i < n_; ++i) {
+      if (!Null(i) && !IsUtf8(view_.StringAt(static_cast<int64_t>(i)))) return BadText(i);
+    }
+    return Status();
+  }
+  Status BadText(size_t row) const {
+    return BadValue(row, "a string", "is not valid UTF-8; decode it first or make the column binary");
+  }
+
+  Status AppendFromDictionary() {
+    // Only the entries that rows use are checked and interned: a slice of a
+    // large table carries the whole table's dictionary.
+    std::vector<int32_t> place(static_cast<size_t>(view_.dictionary->length), -1);
+    std::vector<std::string_view> used;
+    RawVector<int32_t> local(n_);
+    for (size_t i = 0; i < n_; ++i) {
+      local[i] = -1;
+      if (Null(i)) continue;
+      const int64_t index = view_.IndexAt(static_cast<int64_t>(i));
+      int32_t& entry = place[static_cast<size_t>(index)];
+      if (entry < 0) {
+        const std::string_view value = view_.dictionary->StringAt(index);
+        if (!IsUtf8(value)) return BadText(i);
+        entry = static_cast<int32_t>(used.size());
+        used.push_back(value);
+      }
+      local[i] = entry;
+    }
+    if (column_.coded) return AppendCodes(local, used);
+    return AppendBytes([&](size_t i) { return used[static_cast<size_t>(local[i])]; });
+  }
+
+  // local[i] indexes `values`; -1 for null.
+  Status AppendCodes(const RawVector<int32_t>& local, const std::vector<std::string_view>& values) {
+    std::vector<int32_t> codes;
+    interner_->InternMany(values, &codes);
+    auto* out = Grow<int32_t>();
+    for (size_t i = 0; i < n_; ++i) out[i] = local[i] < 0 ? 0 : codes[static_cast<size_t>(local[i])];
+    return Status();
+  }
+
+  template <typename StringAt>
+  Status AppendBytes(StringAt string_at) {
+    if (to_->offsets.empty()) to_->offsets.push_back(0);
+    const size_t base = to_->values.size();
+    size_t total = base;
+    to_->offsets.resize(old_ + n_ + 1);
+    for (size_t i = 0; i < n_; ++i) {
+      if (!Null(i)) {
+        const size_t size = string_at(i).size();
+        if (size > std::numeric_limits<uint32_t>::max() - total) {
+          return Status::Invalid("column '" + column_.field.name +
+                                 "' would hold 4 GiB or more in one batch; append fewer rows at a time");
+        }
+        total += size;
+      }
+      to_->offsets[old_ + i + 1] = static_cast<uint32_t>(total);
+    }
+    to_->values.resize(total);
+    size_t position = base;
+    for (size_t i = 0; i < n_; ++i) {
+      if (Null(i)) continue;
+      const std::string_view value = string_at(i);
+      if (!value.empty()) std::memcpy(to_->values.data() + position, value.data(), value.size());
+      position += value.size();
+    }
+    return Status();
+  }
+
+  const StoreColumn& column_;
+  const bool required_;
+  Interner* interner_;
+  const ArrayView& view_;
+  const size_t old_;
+  const size_t n_;
+  ColumnData* to_;
+  NullBytes valid_;
+};
+
+void AppendAllNull(const StoreColumn& column, size_t old, size_t n, ColumnData* to) {
+  if (column.width > 0) {
+    to->values.resize((old + n) * static_cast<size_t>(column.width));
+    if (n > 0) {
+      std::memset(to->values.data() + old * static_cast<size_t>(column.width), 0,
+                  n * static_cast<size_t>(column.width));
+    }
+  } else {
+    to->offsets.resize(old + n + 1);
+    if (old == 0) to->offsets[0] = 0;
+    const uint32_t end = to->offsets[old];
+    for (size_t i = 1; i <= n; ++i) to->offsets[old + i] = end;
+  }
+  if (to->valid.empty()) to->valid.assign(old, 1);
+  to->valid.resize(old + n);
+  if (n > 0) std::memset(to->valid.data() + old, 0, n);
+}
+
+// sources[c]: the batch's column for store column c, or -1.
+Result<std::vector<int>> MatchColumns(const StoreSchema& schema, const Schema& source) {
+  std::vector<int> sources(schema.columns.size(), -1);
+  for (size_t i = 0; i < source.fields.size(); ++i) {
+    const std::string& name = source.fields[i].name;
+    const int c = schema.schema.IndexOf(name);
+    if (c < 0) {
+      return Status::Schema(name, "unknown column '" + name + "'; the table has " + Names(schema.schema));
+    }
+    int& slot = sources[static_cast<size_t>(c)];
+    if (slot >= 0) return Status::Schema(name, "column '" + name + "' is in the batch twice");
+    slot = static_cast<int>(i);
+  }
+  for (size_t c = 0; c < sources.size(); ++c) {
+    const StoreColumn& column = schema.columns[c];
+    const bool required = column.is_key || static_cast<int>(c) == schema.time || !column.field.nullable;
+    if (sources[c] < 0 && required) {
+      const char* kind = column.is_key                        ? "key column '"
+                         : static_cast<int>(c) == schema.time ? "time column '"
+                                                              : "column '";
+      return Status::Schema(column.field.name, kind + column.field.name +
+                                                   "' is missing and takes no nulls; the batch has " + Names(source));
+    }
+  }
+  return sources;
+}
+
+}  // namespace
+
+Status AppendArrow(const StoreSchema& schema, const Interners& interners, const Schema& source,
+                   const BatchReader& batch, ColumnBatch* out) {
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<int> sources, MatchColumns(schema, source));
+  const size_t columns = schema.columns.size();
+  const auto n = static_cast<size_t>(batch.rows());
+  struct Sizes {
+    size_t values;
+    size_t offsets;
+    size_t valid;
+  };
+  std::vector<Sizes> before(columns);
+  out->columns.resize(columns);
+  for (size_t c = 0; c < columns; ++c) {
+    const ColumnData& data = out->columns[c];
+    before[c] = {data.values.size(), data.offsets.size(), data.valid.size()};
+  }
+  for (size_t c = 0; c < columns; ++c) {
+    const StoreColumn& column = schema.columns[c];
+    if (sources[c] < 0) {
+      AppendAllNull(column, out->rows, n, &out->columns[c]);
+      continue;
+    }
+    const bool required = column.is_key || static_cast<int>(c) == schema.time || !column.field.nullable;
+    const Status status = ColumnAppender(column, required, column.coded ? interners[c].get() : nullptr,
+                                         batch.columns()[static_cast<size_t>(sources[c])], out->rows, &out->columns[c])
+                              .Append();
+    if (status.ok()) continue;
+    for (size_t i = 0; i < columns; ++i) {
+      out->columns[i].values.resize(before[i].values);
+      out->columns[i].offsets.resize(before[i].offsets);
+      out->columns[i].valid.resize(before[i].valid);
+    }
+    return status;
+  }
+  out->rows += n;
+  return Status();
+}
+
+}  // namespace segue
