@@ -18,25 +18,21 @@
 // Thread safety: all methods, except that stores into a mapping concurrent with
 // SetCrashAt's operation are as racy as they are against a real power loss.
 // Ownership: Crash() returns an independent copy; files of the old MemEnv go on
-// failing. Files must not outlive their MemEnv.
+// failing. Open files share its state, and may outlive it.
 // Invariants: after the operation given to SetCrashAt, every call fails with EIO.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <optional>
-#include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/env.h"
 
 namespace segue {
+
+struct MemState;  // mem_state.h: the tree of files, and the orders to fail
 
 // What power loss leaves of that which was not synced.
 enum class CrashKeep : uint8_t {
@@ -86,10 +82,7 @@ class MemEnv final : public Env {
   Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) override;
 
  private:
-  struct Impl;  // in env_mem.cc: the tree of nodes, and the orders to fail
-  friend struct MemHandles;
-
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<MemState> state_;  // open files share it
 };
 
 }  // namespace segue
