@@ -1,0 +1,742 @@
+"""A database: one directory with event tables, dimensions and fact tables, under one catalog."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from .catalog import Catalog, CatalogState, DimensionEntry, EventsEntry, FactEntry, PipelineEntry, check_name
+from .dimension import (
+    Dimension,
+    as_table,
+    check_dimension,
+    read_dimension,
+    remove_other_files,
+    write_dimension,
+)
+from .durable import FileLock, storage_error, sync_directory
+from .errors import (
+    ClosedError,
+    CorruptionError,
+    InvalidError,
+    LockedError,
+    ReadOnlyError,
+    StorageError,
+)
+from .pipeline import Job, Pipeline, PipelineDefinition
+from .relations import ArrowRelation, EventsRelation, ParquetRelation, Relation
+from .warehouse import FactTable
+from .warehouse_types import arrow_schema, widened
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from .events import Events
+    from .pipeline_run import RunReport
+    from .result import Explain, Result
+
+__all__ = ["Database", "WideningWarning", "open"]
+
+Durability = Literal["commit", "interval", "os"]
+Mode = Literal["rw", "r"]
+
+
+class WideningWarning(UserWarning):
+    """A column of an event table will have another type in the warehouse."""
+
+
+def open(  # noqa: A001 - segue.open is the name, like gzip.open
+    path: str | os.PathLike[str], durability: Durability = "commit", mode: Mode = "rw"
+) -> Database:
+    """Open a database, making its directory on first use.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    durability
+        What an append survives once it has returned: ``"commit"`` power loss, ``"os"`` a killed
+        process, ``"interval"`` as ``"os"``, with a sync in the background every few milliseconds.
+    mode
+        ``"rw"``, or ``"r"`` to read events beside the process that writes them. Pipelines and
+        `Database.put_dimension` work in both.
+
+    Examples
+    --------
+    >>> import segue, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with segue.open(folder + "/music") as db:
+    ...         db.put_dimension("artists", {"id": [1, 2], "artist": ["Miles", "Nina"]}, key="id")
+    ...         db.sql("SELECT artist FROM artists WHERE id = 2").fetchall()
+    [('Nina',)]
+    """
+    return Database(path, durability, mode)
+
+
+class Database:
+    """One directory of event tables and a warehouse; made by `segue.open`.
+
+    A context manager. Safe to use from several threads. Event tables have one writer process
+    each; everything else may be done from several processes at once.
+
+    Attributes
+    ----------
+    path
+        The directory, absolute.
+    mode
+        ``"rw"`` or ``"r"``.
+    durability
+        As given to `segue.open`.
+    catalog
+        What the database holds.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], durability: str = "commit", mode: str = "rw") -> None:
+        self._closed = True  # Until it is open; `__del__` runs even when this fails.
+        if durability not in ("commit", "interval", "os"):
+            raise InvalidError(f'durability={durability!r} is unknown; use "commit", "interval" or "os"')
+        if mode not in ("rw", "r"):
+            raise InvalidError(f'mode={mode!r} is unknown; use "rw" or "r"')
+        try:
+            self.path = Path(os.path.abspath(os.fspath(path)))
+        except TypeError:
+            raise InvalidError(f"{path!r} is no path") from None
+        self.mode = mode
+        self.durability = durability
+        self.catalog = Catalog(self.path)
+        self._mutex = threading.RLock()
+        self._events: dict[str, Any] = {}
+        self._facts: dict[str, FactTable] = {}
+        self._dimensions: dict[str, tuple[str, Dimension]] = {}
+        self._open_directory()
+        self._closed = False
+
+    def _open_directory(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(
+                f"cannot open a database at {str(self.path)!r}: it is a file", str(self.path), errno.ENOTDIR
+            )
+        if not self.catalog.exists():
+            if self.mode == "r":
+                what = "it has no catalog" if self.path.exists() else "there is no such directory"
+                raise StorageError(
+                    f'no Segue database at {str(self.path)!r}: {what}; open it with mode="rw" to make one',
+                    str(self.path),
+                    errno.ENOENT,
+                )
+            for part in ("events", "warehouse"):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.listdir(self.path / part):
+                        raise CorruptionError(
+                            f"the catalog {self.catalog.path} is gone, but {self.path / part} is not empty; "
+                            "restore it from a backup",
+                            str(self.catalog.path),
+                        )
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                for part in ("events", "warehouse"):
+                    (self.path / part).mkdir(exist_ok=True)
+                self.catalog.create()
+                sync_directory(self.path.parent)
+            except OSError as e:
+                if isinstance(e, StorageError | LockedError):
+                    raise
+                raise storage_error(e, f"cannot make a database at {str(self.path)!r}") from e
+        self.catalog.read()
+
+    # Life
+
+    def close(self) -> None:
+        """Close the event tables that were opened here. Calling it again does nothing."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            handles, self._events = list(self._events.values()), {}
+            self._facts.clear()
+            self._dimensions.clear()
+        failure: BaseException | None = None
+        for handle in handles:
+            try:
+                handle.close()
+            except Exception as e:  # The others must be closed too; the first failure is told.
+                failure = failure or e
+        if failure is not None:
+            raise failure
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(
+                f"{self!r} was never closed; use it in a with statement",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            with contextlib.suppress(Exception):
+                self.close()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            where = str(self.path) if hasattr(self, "path") else "?"
+            return f"Database({where!r}, closed)"
+        try:
+            state = self.catalog.read()
+        except Exception as e:  # A repr never fails.
+            return f"Database({str(self.path)!r}, mode={self.mode!r}, catalog unreadable: {type(e).__name__})"
+        return (
+            f"Database({str(self.path)!r}, mode={self.mode!r}, {len(state.events)} events, "
+            f"{len(state.dimensions)} dimensions, {len(state.facts)} facts)"
+        )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the database {str(self.path)!r} is closed")
+
+    # Event tables
+
+    def create_events(self, name: str, schema: Any, key: str | Sequence[str], time: str) -> Events:
+        """Make an event table.
+
+        Parameters
+        ----------
+        name
+            ASCII letters, digits and underscores; unique in the database, without case.
+        schema
+            A `pyarrow.Schema`, or anything with ``__arrow_c_schema__``.
+        key
+            Column or columns that events are looked up by.
+        time
+            A timestamp column.
+
+        Warns
+        -----
+        WideningWarning
+            The warehouse keeps some column in another type, such as uint64 as decimal(20, 0).
+        """
+        self._require_open()
+        if self.mode == "r":
+            raise ReadOnlyError(f'cannot create events {name!r}: the database is open with mode="r"')
+        check_name(name)
+        arrow = arrow_schema(schema)
+        keys = (key,) if isinstance(key, str) else tuple(key)
+        changed = widened(arrow)
+        self.catalog.read().require_free(name)
+
+        from .events import Events
+
+        with self._mutex:
+            self._remove_unfinished(name)
+            handle = Events.create(
+                str(self.path / "events" / name), name, arrow, keys, time, durability=self.durability
+            )
+            entry = EventsEntry(handle.store_id, tuple(handle.key), handle.time)
+
+            def add(state: CatalogState) -> tuple[CatalogState, None]:
+                state.require_free(name)
+                return state.with_changes(events=state.events | {name: entry}), None
+
+            try:
+                sync_directory(self.path / "events")
+                self.catalog.update(add)
+            except BaseException:
+                handle.close()
+                shutil.rmtree(self.path / "events" / name, ignore_errors=True)
+                raise
+            self._events[name] = handle
+        if changed:
+            columns = ", ".join(f"{column} ({old} becomes {new})" for column, (old, new) in changed.items())
+            warnings.warn(
+                f"events {name!r}: Delta Lake cannot hold some types, so the warehouse widens {columns}",
+                WideningWarning,
+                stacklevel=2,
+            )
+        return handle
+
+    def _remove_unfinished(self, name: str) -> None:
+        """Remove what a `create_events` that died left in the way; never a store that has events."""
+        from .events import Events
+
+        folder = self.path / "events" / name
+        if not folder.exists():
+            return
+        if (folder / "MANIFEST").exists():
+            with Events.open(str(folder), name, durability=self.durability) as left:
+                if left.sync() > 0:
+                    raise InvalidError(
+                        f"{folder} holds events, but the catalog does not know it (an old copy?); "
+                        "move the folder away, or choose another name"
+                    )
+        self._discard(folder)
+
+    @overload
+    def events(self) -> list[str]: ...
+    @overload
+    def events(self, name: str) -> Events: ...
+
+    def events(self, name: str | None = None) -> Events | list[str]:
+        """Return the event table of a name, opened on first use; without a name, the names of all."""
+        self._require_open()
+        state = self.catalog.read()
+        if name is None:
+            return sorted(state.events)
+        own = self._require(state, name, "events")
+
+        from .events import Events
+
+        with self._mutex:
+            handle = self._events.get(own)
+            if handle is None or getattr(handle, "closed", False):
+                handle = Events.open(
+                    str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
+                )
+                self._events[own] = handle
+            return handle  # type: ignore[no-any-return]
+
+    def _require(self, state: CatalogState, name: str, kind: str) -> str:
+        """Return the own spelling of a table that must be of a kind."""
+        labels = {"events": "event table", "dimension": "dimension", "fact": "fact table"}
+        found = state.find(name) if isinstance(name, str) else None
+        if found is None:
+            tables = {"events": state.events, "dimension": state.dimensions, "fact": state.facts}[kind]
+            have = f"there are {', '.join(sorted(tables))}" if tables else "there is none"
+            raise InvalidError(f"no {labels[kind]} is named {name!r} in {str(self.path)!r}; {have}")
+        if found[0] != kind:
+            raise InvalidError(
+                f"{found[1]!r} is no {labels[kind]}: it is a table of another kind, {labels[found[0]]}"
+            )
+        return found[1]
+
+    # Dimensions
+
+    def put_dimension(self, name: str, table: Any, key: str) -> None:
+        """Store a small table, or replace it: atomically, durably, at once visible to SQL.
+
+        Parameters
+        ----------
+        name
+            ASCII letters, digits and underscores.
+        table
+            Anything that speaks Arrow (pyarrow, pandas, Polars), or a dict of columns.
+        key
+            The column that facts join on: unique, without nulls.
+
+        Examples
+        --------
+        >>> import segue, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, segue.open(folder + "/music") as db:
+        ...     db.put_dimension("songs", {"song_id": [1, 1], "title": ["a", "b"]}, key="song_id")
+        Traceback (most recent call last):
+        segue.errors.InvalidError: dimension 'songs': key 'song_id' has the value 1 2 times; a key is unique
+        """
+        self._require_open()
+        check_name(name)
+        self._require_dimension_name(self.catalog.read(), name)
+        checked = check_dimension(name, as_table(table), key)
+        with self._table_lock(name):
+            own = self._require_dimension_name(self.catalog.read(), name)
+            folder = self.path / "warehouse" / own
+            file = write_dimension(folder, own, checked)
+
+            def add(state: CatalogState) -> tuple[CatalogState, None]:
+                self._require_dimension_name(state, own)
+                before = state.dimensions.get(own)
+                entry = DimensionEntry(key, file, checked.num_rows, before.generation + 1 if before else 1)
+                return state.with_changes(dimensions=state.dimensions | {own: entry}), None
+
+            try:
+                self.catalog.update(add)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    (folder / file).unlink()
+                raise
+            remove_other_files(folder, file)
+        with self._mutex:
+            self._dimensions[own] = (file, Dimension(own, key, checked))
+
+    def _require_dimension_name(self, state: CatalogState, name: str) -> str:
+        """Return the spelling under which a dimension may be put: a free name, or that of a dimension."""
+        found = state.find(name)
+        if found is None:
+            return name
+        if found[0] != "dimension":
+            state.require_free(name)
+        return found[1]
+
+    def dimension(self, name: str) -> Dimension:
+        """Return a dimension with its rows, as of now."""
+        self._require_open()
+        for _ in range(10):
+            state = self.catalog.read()
+            own = self._require(state, name, "dimension")
+            entry = state.dimensions[own]
+            with self._mutex:
+                cached = self._dimensions.get(own)
+            if cached is not None and cached[0] == entry.file:
+                return cached[1]
+            path = self.path / "warehouse" / own / entry.file
+            try:
+                found = Dimension(own, entry.key, read_dimension(path))
+            except FileNotFoundError:
+                if self.catalog.read().dimensions.get(own) == entry:
+                    raise CorruptionError(
+                        f"the file {path} of dimension {own!r} is gone; put the dimension again", str(path)
+                    ) from None
+                continue  # Replaced between reading the catalog and the file.
+            with self._mutex:
+                self._dimensions[own] = (entry.file, found)
+            return found
+        raise StorageError(
+            f"dimension {name!r} is replaced faster than it can be read", str(self.path), errno.EAGAIN
+        )
+
+    # Pipelines and facts
+
+    def pipeline(self, source: str) -> Pipeline:
+        """Begin a pipeline from an event table; see `segue.pipeline.Pipeline`."""
+        events = self.events(source)
+        return Pipeline(self, PipelineDefinition(events.name, "", events.time), events.schema)
+
+    def pipelines(self) -> dict[str, PipelineDefinition]:
+        """Return the pipelines that were run, by their ids (``"listens:fact_plays"``)."""
+        self._require_open()
+        entries = self.catalog.read().pipelines
+        return {name: PipelineDefinition.from_json(entries[name].definition) for name in sorted(entries)}
+
+    def pipeline_named(self, name: str) -> Job:
+        """Return a pipeline that was run before, ready to run again.
+
+        Parameters
+        ----------
+        name
+            Its id, or the name of its fact table if only one pipeline writes that.
+        """
+        known = self.pipelines()
+        found = (
+            [known[name]] if name in known else [d for d in known.values() if d.table.lower() == name.lower()]
+        )
+        if len(found) != 1:
+            have = f"there are {', '.join(known)}" if known else "none was run yet"
+            problem = "several pipelines write" if found else "no pipeline is or writes"
+            raise InvalidError(f"{problem} {name!r}; {have}")
+        return Job(self, found[0], self.events(found[0].source).schema)
+
+    def run_pipelines(
+        self, memory: int | str = "1GiB", threads: int = 2, progress: bool = False
+    ) -> list[RunReport]:
+        """Run every pipeline of the catalog, in order of their ids."""
+        return [
+            self.pipeline_named(name).run(memory=memory, threads=threads, progress=progress)
+            for name in self.pipelines()
+        ]
+
+    def check_target(self, definition: PipelineDefinition) -> None:
+        """Raise `InvalidError` unless a pipeline may write its table."""
+        state = self.catalog.read()
+        found = state.find(definition.table)
+        if found is None:
+            return
+        if found[0] != "fact":
+            state.require_free(definition.table)
+        if found[1] != definition.table:
+            raise InvalidError(f"write the table as it is spelled: {found[1]!r}")
+
+    def register_pipeline(self, definition: PipelineDefinition, store_id: str) -> None:
+        """Record a pipeline and its table in the catalog; nothing happens if they stand there."""
+        entry = PipelineEntry(definition.source, definition.table, store_id, definition.to_json())
+
+        def add(state: CatalogState) -> tuple[CatalogState, None]:
+            facts = state.facts
+            if definition.table not in facts:
+                state.require_free(definition.table)
+                facts = facts | {definition.table: FactEntry(definition.table_partitions)}
+            return state.with_changes(facts=facts, pipelines=state.pipelines | {definition.id: entry}), None
+
+        if self.catalog.read().pipelines.get(definition.id) != entry:
+            self.catalog.update(add)
+
+    def fact_table(self, name: str) -> FactTable:
+        """Return the fact table of a name."""
+        self._require_open()
+        with self._mutex:
+            table = self._facts.get(name)
+            if table is None:
+                lock_path = self.path / "locks" / f"{name}.lock"
+                table = self._facts[name] = FactTable(name, self.path / "warehouse" / name, lock_path)
+            return table
+
+    def _table_lock(self, name: str) -> FileLock:
+        return FileLock(self.path / "locks" / f"{name}.lock", f"the table {name!r}", timeout=60.0)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder for spilled runs, removed afterwards; elsewhere if the database is read-only."""
+        parent = self.path / "tmp"
+        try:
+            parent.mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="fresh-", dir=parent))
+        except OSError:
+            folder = Path(tempfile.mkdtemp(prefix="segue-fresh-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # Removal
+
+    def drop(self, name: str, force: bool = False) -> None:
+        """Remove a table with its files.
+
+        A dimension that a pipeline joins is not dropped, nor an event table with events that a
+        pipeline has not taken; `force` overrides both. With an event table or a fact table go
+        its pipelines.
+
+        Parameters
+        ----------
+        name
+            The table.
+        force
+            Drop it all the same.
+        """
+        self._require_open()
+        state = self.catalog.read()
+        found = state.find(name) if isinstance(name, str) else None
+        if found is None:
+            have = ", ".join(state.names()) or "no table"
+            raise InvalidError(f"no table is named {name!r} in {str(self.path)!r}; it has {have}")
+        kind, own = found
+        if kind == "events":
+            self._drop_events(own, state, force)
+        elif kind == "dimension":
+            self._drop_dimension(own, force)
+        else:
+            self._drop_fact(own)
+
+    def _drop_events(self, name: str, state: CatalogState, force: bool) -> None:
+        if self.mode == "r":
+            raise ReadOnlyError(f'cannot drop events {name!r}: the database is open with mode="r"')
+        # Opening it for writing proves that no other process has it.
+        handle = self.events(name)
+        if not force:
+            self._require_taken(name, handle, state)
+
+        def remove(now: CatalogState) -> tuple[CatalogState, None]:
+            events = {n: e for n, e in now.events.items() if n != name}
+            pipelines = {i: p for i, p in now.pipelines.items() if p.source != name}
+            return now.with_changes(events=events, pipelines=pipelines), None
+
+        with self._mutex:
+            self.catalog.update(remove)
+            self._events.pop(name, None)
+            handle.close()
+            self._discard(self.path / "events" / name)
+
+    def _require_taken(self, name: str, handle: Any, state: CatalogState) -> None:
+        from .pipeline_run import app_id
+
+        snapshot = handle.snapshot()
+        try:
+            last = snapshot.sequence
+        finally:
+            snapshot.close()
+        for pipeline in state.pipelines.values():
+            if pipeline.source == name:
+                definition = PipelineDefinition.from_json(pipeline.definition)
+                app = app_id(handle.store_id, definition)
+                published = self.fact_table(definition.table).snapshot([app])
+                taken = published.watermarks[app] if published else 0
+                if taken < last:
+                    raise InvalidError(
+                        f"events {name!r} has {last - taken} events that pipeline {definition.id!r} "
+                        "has not taken; run it first, or drop with force=True"
+                    )
+
+    def _drop_dimension(self, name: str, force: bool) -> None:
+        def remove(now: CatalogState) -> tuple[CatalogState, None]:
+            for pipeline in now.pipelines.values():
+                definition = PipelineDefinition.from_json(pipeline.definition)
+                if not force and any(join.dimension == name for join in definition.joins):
+                    raise InvalidError(
+                        f"dimension {name!r} is joined by pipeline {definition.id!r}; drop its table "
+                        f"{definition.table!r} first, or drop with force=True"
+                    )
+            return now.with_changes(dimensions={n: d for n, d in now.dimensions.items() if n != name}), None
+
+        with self._table_lock(name):
+            self.catalog.update(remove)
+            with self._mutex:
+                self._dimensions.pop(name, None)
+            self._discard(self.path / "warehouse" / name)
+
+    def _drop_fact(self, name: str) -> None:
+        def remove(now: CatalogState) -> tuple[CatalogState, None]:
+            facts = {n: f for n, f in now.facts.items() if n != name}
+            pipelines = {i: p for i, p in now.pipelines.items() if p.table != name}
+            return now.with_changes(facts=facts, pipelines=pipelines), None
+
+        table = self.fact_table(name)
+        with table.lock():  # LockedError while a run is under way.
+            self.catalog.update(remove)
+            with self._mutex:
+                self._facts.pop(name, None)
+            self._discard(table.folder)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a folder that the catalog does not name any more: renamed at once, then file by file."""
+        trash = self.path / "tmp" / f"dropped-{uuid.uuid4().hex}"
+        try:
+            trash.parent.mkdir(exist_ok=True)
+            os.rename(folder, trash)
+            sync_directory(folder.parent)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise storage_error(e, f"cannot remove {folder}") from e
+        shutil.rmtree(trash, ignore_errors=True)
+
+    # SQL
+
+    def sql(
+        self, statement: str, fresh: bool = False, strict: bool = False, threads: int | None = None
+    ) -> Result:
+        """Run a SQL statement over fact tables, dimensions and event tables.
+
+        Parameters
+        ----------
+        statement
+            One statement. ``INSERT INTO <event table> (...) VALUES (...)`` appends.
+        fresh
+            Fact tables also give the events that no run has taken yet, joined as a run would.
+        strict
+            Raise `QueryError` rather than delegate any part to DuckDB.
+        threads
+            Threads of the kernels; None is as many as there are cores.
+
+        Examples
+        --------
+        >>> import segue, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, segue.open(folder + "/music") as db:
+        ...     db.put_dimension("songs", {"song_id": [1, 2], "title": ["a", "b"]}, key="song_id")
+        ...     db.sql("SELECT COUNT(*) FROM songs").fetchall()
+        [(2,)]
+        """
+        self._require_open()
+        from . import query
+
+        with self._resolver() as resolve:
+            return query.run(
+                statement,
+                resolve,
+                names=self._table_names,
+                fresh=fresh,
+                strict=strict,
+                threads=threads,
+                insert=self._insert,
+            )
+
+    def explain(self, statement: str, fresh: bool = False) -> Explain:
+        """Return what the kernels would run of a statement, what is delegated, and what is pruned."""
+        self._require_open()
+        from . import query
+
+        with self._resolver() as resolve:
+            return query.explain(statement, resolve, names=self._table_names, fresh=fresh)
+
+    def _table_names(self) -> list[str]:
+        return self.catalog.read().names()
+
+    def _insert(self, table: str, columns: Sequence[str], rows: pa.Table) -> tuple[int, int]:
+        return self.events(table).append_batch(rows.select(list(columns)))
+
+    @contextlib.contextmanager
+    def _resolver(self) -> Iterator[Callable[[str], Relation | None]]:
+        """Give what resolves the names of one statement: a name is the same snapshot throughout."""
+        pinned: dict[tuple[str, str], Relation] = {}
+        with contextlib.ExitStack() as snapshots:
+
+            def resolve(name: str) -> Relation | None:
+                found = self.catalog.read().find(name)
+                if found is None:
+                    return None
+                if found not in pinned:
+                    pinned[found] = self._relation(*found, snapshots)
+                return pinned[found]
+
+            yield resolve
+
+    def _relation(self, kind: str, name: str, snapshots: contextlib.ExitStack) -> Relation:
+        if kind == "dimension":
+            dimension = self.dimension(name)
+            return ArrowRelation(name, dimension.table, dimension.key)
+        if kind == "events":
+            return self._events_relation(name, snapshots)
+        return self._fact_relation(name)
+
+    def _events_relation(self, name: str, snapshots: contextlib.ExitStack) -> EventsRelation:
+        import pyarrow as pa
+
+        events = self.events(name)
+        snapshot = events.snapshot()
+        snapshots.callback(snapshot.close)
+
+        def reader(columns: list[str] | None) -> pa.RecordBatchReader:
+            return pa.RecordBatchReader.from_stream(snapshot.scan(columns=columns))
+
+        return EventsRelation(name, events.schema, reader)
+
+    def _fact_relation(self, name: str) -> ParquetRelation:
+        import pyarrow as pa
+
+        from .pipeline_run import app_id, pending_rows
+
+        state = self.catalog.read()
+        into = [p for p in state.pipelines.values() if p.table == name]
+        definitions = [(PipelineDefinition.from_json(p.definition), p.store_id) for p in into]
+        apps = [app_id(store_id, definition) for definition, store_id in definitions]
+        published = self.fact_table(name).snapshot(apps)
+        if published is None and not definitions:
+            raise CorruptionError(
+                f"the fact table {name!r} has neither files nor a pipeline; drop it",
+                str(self.path / "warehouse" / name),
+            )
+        watermarks = published.watermarks if published else dict.fromkeys(apps, 0)
+        schema = published.schema if published else self.pipeline_named(definitions[0][0].id).schema()
+
+        def fresh() -> pa.Table:
+            pending = [
+                pending_rows(self, definition, watermarks[app])
+                for (definition, _), app in zip(definitions, apps, strict=True)
+            ]
+            return pa.concat_tables([schema.empty_table(), *pending])
+
+        return ParquetRelation(
+            name,
+            schema,
+            published.files if published else (),
+            published.partition_columns if published else definitions[0][0].table_partitions,
+            published.version if published else None,
+            fresh if definitions else None,
+        )
