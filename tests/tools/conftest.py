@@ -22,6 +22,7 @@ from segue.errors import InvalidError
 class FakeEvents:
     def __init__(self, name: str, schema: pa.Schema, key: tuple[str, ...], time: str) -> None:
         self.name, self.schema, self.key, self.time = name, schema, key, time
+        self.store_id = "store of " + name
         self.table = schema.empty_table()
         self.tokens: dict[str, tuple[pa.Table, tuple[int, int]]] = {}
         self.appends = 0
@@ -64,6 +65,7 @@ class FakeDatabase:
         self.stores: dict[str, FakeEvents] = {}
         self.tables: dict[str, tuple[pa.Table, str]] = {}
         self.puts: list[tuple[str, int]] = []
+        self.registered: list[tuple[str, str]] = []
 
     def events(self, name: str | None = None) -> Any:
         return list(self.stores) if name is None else self.stores[name]
@@ -74,8 +76,27 @@ class FakeDatabase:
         self.stores[name] = FakeEvents(name, schema, keys, time)
         return self.stores[name]
 
-    def dimensions(self) -> list[str]:
-        return list(self.tables)
+    @property
+    def catalog(self) -> Any:
+        names = {*self.tables, *self.stores, *(table for _, table in self.registered)}
+        find = {name: ("table", name) for name in names}.get
+        return SimpleNamespace(read=lambda: SimpleNamespace(dimensions=self.tables, find=find))
+
+    def pipelines(self) -> dict[str, Any]:
+        return {f"{source}:{table}": SimpleNamespace(source=source) for source, table in self.registered}
+
+    def pipeline(self, source: str) -> Any:
+        steps: list[Any] = []
+        fake = SimpleNamespace(
+            join=lambda dimension, on, columns: steps.append((dimension.name, on, columns)) or fake,
+            sort_within_partitions=lambda *columns: steps.append(columns) or fake,
+            write=lambda table, partition_by: SimpleNamespace(definition=(source, table)),
+        )
+        return fake
+
+    def register_pipeline(self, definition: Any, store_id: str) -> None:
+        assert store_id == "store of " + definition[0]
+        self.registered.append(definition)
 
     def dimension(self, name: str) -> Any:
         table, key = self.tables[name]

@@ -162,6 +162,16 @@ def test_plays_without_user_get_a_default_or_the_option(tmp_path: Path, fake_db:
     assert fake_db.stores["listens"].table["user_id"].to_pylist() == ["me", "me", "eve", "eve"]
 
 
+def test_the_default_pipeline_is_registered_once(spotify_export: Path, fake_db: Any) -> None:
+    assert ingest(fake_db, spotify_export).pipeline == "fact_plays"
+    assert fake_db.registered == [("listens", "fact_plays")]
+    assert ingest(fake_db, spotify_export).pipeline is None
+    report = ingest(fake_db, spotify_export, "other")
+    assert report.pipeline is None
+    assert report.notes == ["fact_plays exists already: define a pipeline from other into another table"]
+    assert fake_db.registered == [("listens", "fact_plays")]
+
+
 def test_songs_without_uri_are_told_apart_by_name(tmp_path: Path, fake_db: Any, play: Play) -> None:
     path = tmp_path / "endsong.json"
     names = [("A", "X"), ("A", "Y"), ("B", "X"), ("A", "X")]

@@ -69,7 +69,7 @@ class Numbering:
             When a dimension of that name exists with other columns.
         """
         numbering = cls(name, key, attributes, identity)
-        stored = db.dimension(name).table if name in db.dimensions() else None
+        stored = db.dimension(name).table if name in db.catalog.read().dimensions else None
         if stored is None:
             return numbering
         wanted = [key, *attributes.names]

@@ -29,7 +29,7 @@ from segue.importers.report import FileReport, ImportReport, OnProgress
 from segue.importers.tabular import Meter
 from segue.importers.timestamps import TimeParser
 
-__all__ = ["LISTENS_SCHEMA", "import_history", "recognises"]
+__all__ = ["LISTENS_SCHEMA", "default_pipeline", "import_history", "recognises"]
 
 _NAME = re.compile(
     r"(Streaming_History_(Audio|Video)_.*|endsong(_\d+)?|endvideo(_\d+)?)\.json", re.IGNORECASE
@@ -37,6 +37,7 @@ _NAME = re.compile(
 _SHORT_NAME = re.compile(r"StreamingHistory(_music|_podcast)?_?\d*\.json", re.IGNORECASE)
 CHUNK_ROWS = 1 << 15
 DEFAULT_USER = "me"
+FACT_TABLE = "fact_plays"
 _INT32 = 1 << 31
 
 
@@ -394,6 +395,7 @@ def import_history(
         report.files.append(entry)
         _import_part(importer, part, entry, meter)
         meter.finish(part.size)
+    report.pipeline = _register(db, events, report.notes)
     report.dimensions = {"dim_songs": len(songs) - before[0], "dim_artists": len(artists) - before[1]}
     if importer.unnamed and user is None:
         report.notes.append(
@@ -401,6 +403,36 @@ def import_history(
         )
     report.seconds = clock.perf_counter() - started
     return report
+
+
+def default_pipeline(db: Any, table: str = "listens") -> Any:
+    """Return the nightly job of a streaming history: ``fact_plays``, one folder a month.
+
+    Some thirty plays a day would make a file of a few kilobytes for each of ten years' days; a
+    month is a hundred and twenty files in all. `date` is a column, so queries may filter by it.
+    """
+    from segue.pipeline import broadcast
+
+    return (
+        db.pipeline(table)
+        .join(broadcast("dim_songs"), on="song_id", columns=["artist_id"])
+        .sort_within_partitions("timestamp")
+        .write(FACT_TABLE, partition_by="month")
+    )
+
+
+def _register(db: Any, events: Any, notes: list[str]) -> str | None:
+    """Make the default pipeline known to ``segue etl``, unless something has its name."""
+    state = db.catalog.read()
+    if any(definition.source == events.name for definition in db.pipelines().values()):
+        return None
+    if state.find(FACT_TABLE) is not None:
+        notes.append(f"{FACT_TABLE} exists already: define a pipeline from {events.name} into another table")
+        return None
+    if not {"dim_songs", "dim_artists"} <= set(state.dimensions):
+        return None  # nothing was imported
+    db.register_pipeline(default_pipeline(db, events.name).definition, events.store_id)
+    return FACT_TABLE
 
 
 def _import_part(importer: _Importer, part: _Part, entry: FileReport, meter: Meter) -> None:
