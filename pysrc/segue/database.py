@@ -10,7 +10,7 @@ import tempfile
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -314,14 +314,16 @@ class Database:
                     str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
                 )
                 self._events[own] = handle
-            return handle  # type: ignore[no-any-return]
+            return handle
 
     def _require(self, state: CatalogState, name: str, kind: str) -> str:
         """Return the own spelling of a table that must be of a kind."""
         labels = {"events": "event table", "dimension": "dimension", "fact": "fact table"}
         found = state.find(name) if isinstance(name, str) else None
         if found is None:
-            tables = {"events": state.events, "dimension": state.dimensions, "fact": state.facts}[kind]
+            kinds: dict[str, Mapping[str, object]]
+            kinds = {"events": state.events, "dimension": state.dimensions, "fact": state.facts}
+            tables = kinds[kind]
             have = f"there are {', '.join(sorted(tables))}" if tables else "there is none"
             raise InvalidError(f"no {labels[kind]} is named {name!r} in {str(self.path)!r}; {have}")
         if found[0] != kind:

@@ -413,6 +413,7 @@ def _splits(
     """Return the job's splits with their Hive partition values as Delta writes them."""
     names = definition.table_partitions
     splits = []
+    values: dict[str, str | None]
     for index, (value, rows) in enumerate(job.splits):
         if definition.time_unit:
             values = {names[0]: _time_text(definition.time_unit, value)}

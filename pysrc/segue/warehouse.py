@@ -112,7 +112,7 @@ class FactTable:
         actions = pa.table(table.get_add_actions(flatten=True))
         paths = actions.column("path").to_pylist()
         sizes = actions.column("size_bytes").to_pylist()
-        counts = (
+        counts: list[Any] = (
             actions.column("num_records").to_pylist()
             if "num_records" in actions.column_names
             else [None] * len(paths)

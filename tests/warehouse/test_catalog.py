@@ -17,10 +17,10 @@ from segue.catalog import (
     EventsEntry,
     FactEntry,
     PipelineEntry,
+    check_name,
     decode,
     encode,
 )
-from segue.catalog import check_name
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
 states = st.builds(
