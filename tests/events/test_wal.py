@@ -144,17 +144,7 @@ def test_writer_reader_and_document_agree(
     assert (twin.flags, twin.store) == (int(prior_synced), STORE)
     assert twin.records == records
     assert twin.end == writer.end_offset == (ends[-1] if ends else HEADER)
-    assert (
-        twin.synced_to
-        == writer.synced_offset
-        == (
-            ends[synced - 1]
-            if ends[:synced] and synced <= len(ends)
-            else ends[-1]
-            if ends and synced
-            else HEADER
-        )
-    )
+    assert twin.synced_to == writer.synced_offset == [HEADER, *ends][min(synced, len(records))]
     reader = testing.WalReader("wal", STORE, env=env)
     assert (reader.generation, reader.first_sequence) == (generation, first_sequence)
     assert (reader.prior_synced, reader.store_id) == (prior_synced, STORE)
@@ -249,7 +239,7 @@ def test_committing_more_than_reserved_publishes_nothing_and_fails_the_writer() 
     writer = open_writer(env)
     append(writer, [play(1)])
     assert writer.reserve(8)
-    with pytest.raises(errors.InvalidError, match="9 bytes .* 8 were reserved"):
+    with pytest.raises(errors.InvalidError, match=r"9 bytes .* 8 were reserved"):
         writer.commit(9)
     with pytest.raises(errors.InvalidError):
         writer.append(b"x")
@@ -359,7 +349,7 @@ def test_another_stores_log_is_refused() -> None:
     log, _, _, _ = damaged_log()
     env = testing.MemEnv()
     env.write_raw("wal", with_header(log, store=bytes(16)))
-    with pytest.raises(errors.CorruptionError, match="belongs to the event table 0000.*not to 000102"):
+    with pytest.raises(errors.CorruptionError, match=r"belongs to the event table 0000.*not to 000102"):
         testing.WalReader("wal", STORE, env=env)
 
 
@@ -367,7 +357,7 @@ def test_a_newer_version_is_not_called_damage() -> None:
     log, _, _, _ = damaged_log()
     env = testing.MemEnv()
     env.write_raw("wal", with_header(log, version=struct.pack("<I", 2)))
-    with pytest.raises(errors.UnsupportedError, match="version 2.*upgrade"):
+    with pytest.raises(errors.UnsupportedError, match=r"version 2.*upgrade"):
         testing.WalReader("wal", STORE, env=env)
 
 
@@ -473,6 +463,18 @@ def test_tailing_and_resuming() -> None:
     for offset in (0, HEADER + 4, (1 << 16) + 8):
         with pytest.raises(errors.InvalidError, match="last_offset"):
             reader.seek_to(offset)
+
+
+def test_a_record_synced_after_the_reader_read_ahead_is_not_damage() -> None:
+    env = testing.MemEnv()
+    writer = open_writer(env)
+    append(writer, [play(1)])
+    reader = testing.WalReader("wal", STORE, env=env)
+    assert reader.next()[4] == play(1).payload  # its buffer reaches beyond, where nothing is yet
+    append(writer, [play(2)])
+    writer.sync()
+    assert reader.next()[4] == play(2).payload
+    assert reader.synced_to == writer.end_offset
 
 
 def test_another_process_never_sees_half_a_record(tmp_path: Path) -> None:
