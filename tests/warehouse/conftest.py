@@ -143,8 +143,8 @@ class ModelEtlJob:
 
     def __init__(
         self, partitions: int, partition_columns: list[str], sort_columns: list[str],
-        split_column: str | None, split_unit: str | None, split_columns: list[str], sequence_column: str | None,
-        memory: int, threads: int, spill_dir: str,
+        split_column: str | None, split_unit: str | None, split_columns: list[str],
+        sequence_column: str | None, memory: int, threads: int, spill_dir: str,
     ) -> None:  # fmt: skip
         self._sort, self._split_column, self._unit = sort_columns, split_column, split_unit
         self._split_columns, self._sequence = split_columns, sequence_column
