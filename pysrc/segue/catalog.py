@@ -42,7 +42,7 @@ _LONGEST_NAME = 128
 T = TypeVar("T")
 
 
-def check_name(name: str) -> str:
+def check_name(name: Any) -> str:
     """Give a table name back if it may be one: letters, digits and ``_``, as SQL takes unquoted."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise InvalidError(

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -316,14 +316,16 @@ class Database:
                 self._events[own] = handle
             return handle
 
-    def _require(self, state: CatalogState, name: str, kind: str) -> str:
+    def _require(self, state: CatalogState, name: Any, kind: str) -> str:
         """Return the own spelling of a table that must be of a kind."""
         labels = {"events": "event table", "dimension": "dimension", "fact": "fact table"}
         found = state.find(name) if isinstance(name, str) else None
         if found is None:
-            kinds: dict[str, Mapping[str, object]]
-            kinds = {"events": state.events, "dimension": state.dimensions, "fact": state.facts}
-            tables = kinds[kind]
+            tables: list[str] = {
+                "events": [*state.events],
+                "dimension": [*state.dimensions],
+                "fact": [*state.facts],
+            }[kind]
             have = f"there are {', '.join(sorted(tables))}" if tables else "there is none"
             raise InvalidError(f"no {labels[kind]} is named {name!r} in {str(self.path)!r}; {have}")
         if found[0] != kind:
@@ -525,7 +527,7 @@ class Database:
         """
         self._require_open()
         state = self.catalog.read()
-        found = state.find(name) if isinstance(name, str) else None
+        found = state.find(name)
         if found is None:
             have = ", ".join(state.names()) or "no table"
             raise InvalidError(f"no table is named {name!r} in {str(self.path)!r}; it has {have}")
@@ -622,7 +624,12 @@ class Database:
     # SQL
 
     def sql(
-        self, statement: str, fresh: bool = False, strict: bool = False, threads: int | None = None
+        self,
+        statement: str,
+        fresh: bool = False,
+        strict: bool = False,
+        threads: int | None = None,
+        memory: int | str | None = None,
     ) -> Result:
         """Run a SQL statement over fact tables, dimensions and event tables.
 
@@ -635,7 +642,9 @@ class Database:
         strict
             Raise `QueryError` rather than delegate any part to DuckDB.
         threads
-            Threads of the kernels; None is as many as there are cores.
+            Threads to use; None is as many as there are cores.
+        memory
+            Bound on DuckDB's memory, such as ``"1GiB"``; None for DuckDB's own.
 
         Examples
         --------
@@ -656,6 +665,7 @@ class Database:
                 fresh=fresh,
                 strict=strict,
                 threads=threads,
+                memory=memory,
                 insert=self._insert,
             )
 

@@ -23,6 +23,7 @@ __all__ = [
     "LOG_FOLDER",
     "PRIVATE_FOLDER",
     "check_entries",
+    "check_no_empty_entry",
     "entry_path",
     "newest_entry",
     "repair",
@@ -115,6 +116,21 @@ def repair(table: Path) -> Path | None:
         aside,
     )
     return aside
+
+
+def check_no_empty_entry(table: Path) -> None:
+    """Raise `CorruptionError` if some entry is empty: the library would read on as if it were not there."""
+    try:
+        with os.scandir(table / LOG_FOLDER) as entries:
+            for entry in entries:
+                if _ENTRY.fullmatch(entry.name) and entry.stat().st_size == 0:
+                    raise CorruptionError(f"the log entry {entry.path} is empty", entry.path)
+    except FileNotFoundError:
+        return
+    except CorruptionError:
+        raise
+    except OSError as e:
+        raise storage_error(e, f"cannot list the log of {table}") from e
 
 
 def check_entries(table: Path) -> None:

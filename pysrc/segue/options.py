@@ -53,7 +53,7 @@ def parse_memory(memory: int | str, minimum: int = MINIMUM_MEMORY) -> int:
 
 def check_threads(threads: int) -> int:
     """Give the number of threads back; `InvalidError` unless it is at least one."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if type(threads) is not int or threads < 1:
         raise InvalidError(f"threads={threads!r} is no number of threads; give 1 or more")
     return threads
 

@@ -176,7 +176,8 @@ class _FileWriter:
         self._footer: list[pq.FileMetaData] = []
         # Opened before the first byte is written, so that the sync reports every earlier failure.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._sink = None
+        self._sink: Any = None
+        self._writer: Any = None
         try:
             self._sink = pa.OSFile(str(path), "wb")
             names = layout.schema.names
@@ -232,6 +233,10 @@ class _FileWriter:
 
     def abandon(self) -> None:
         """Let go of a file that will not be finished; the run removes it."""
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+            self._writer.is_open = False  # Or it tries again when it is collected.
         with contextlib.suppress(Exception):
             if self._sink is not None:
                 self._sink.close()

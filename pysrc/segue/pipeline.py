@@ -210,7 +210,7 @@ class Pipeline:
         """
         if self._definition.partitions:
             raise InvalidError("the pipeline is repartitioned already; use one repartition()")
-        if isinstance(partitions, bool) or not isinstance(partitions, int) or not 1 <= partitions <= 1 << 20:
+        if type(partitions) is not int or not 1 <= partitions <= 1 << 20:
             raise InvalidError(
                 f"repartition({partitions!r}): give a number of partitions from 1 to {1 << 20}"
             )

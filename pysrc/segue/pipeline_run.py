@@ -415,12 +415,11 @@ def _splits(
     splits = []
     values: dict[str, str | None]
     for index, (value, rows) in enumerate(job.splits):
+        values: dict[str, str | None] = {}
         if definition.time_unit:
             values = {names[0]: _time_text(definition.time_unit, value)}
         elif names:
             values = dict(zip(names, map(_value_text, value), strict=True))
-        else:
-            values = {}
         splits.append(Split(index, rows, values))
     return splits
 

@@ -73,7 +73,7 @@ class FactTable:
         self._lock_path = lock_path
         self._mutex = threading.RLock()
         self._loaded: DeltaTable | None = None
-        self._log_inode = 0
+        self._identity: tuple[int, int] | None = None
         self._snapshot: TableSnapshot | None = None
 
     def lock(self) -> FileLock:
@@ -112,11 +112,9 @@ class FactTable:
         actions = pa.table(table.get_add_actions(flatten=True))
         paths = actions.column("path").to_pylist()
         sizes = actions.column("size_bytes").to_pylist()
-        counts: list[Any] = (
-            actions.column("num_records").to_pylist()
-            if "num_records" in actions.column_names
-            else [None] * len(paths)
-        )
+        counts: list[int | None] = [None] * len(paths)
+        if "num_records" in actions.column_names:
+            counts = actions.column("num_records").to_pylist()
         partitions = [
             (name, actions.column(f"partition.{name}").to_pylist())
             for name in partition_columns
@@ -124,27 +122,23 @@ class FactTable:
         ]
         for i, encoded in enumerate(paths):
             path = str(self.folder / unquote(encoded))
-            rows = counts[i] if counts[i] is not None else pq.read_metadata(path).num_rows
+            rows = counts[i]
+            if rows is None:  # Another writer may leave statistics out.
+                rows = int(pq.read_metadata(path).num_rows)
             yield DataFile(path, rows, sizes[i], {name: values[i] for name, values in partitions})
 
     def _load(self) -> DeltaTable | None:
         """Return the table at its newest version, repaired if power loss tore the log."""
-        try:
-            inode = os.stat(self.folder / delta_log.LOG_FOLDER).st_ino
-        except FileNotFoundError:
-            self.forget()
-            return None
-        except OSError as e:
-            raise storage_error(e, f"cannot open the warehouse table {self.name!r}") from e
-        if self._loaded is not None and inode == self._log_inode:
+        if self._loaded is not None and self._entry_identity(self._loaded.version()) == self._identity:
             if not delta_log.entry_path(self.folder, self._loaded.version() + 1).exists():
                 return self._loaded
             self._repair_if_free()
         else:
-            self._loaded = None
+            self.forget()
             self._repair_if_free()
             if delta_log.newest_entry(self.folder) is None:
                 return None
+        delta_log.check_no_empty_entry(self.folder)
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
@@ -152,10 +146,11 @@ class FactTable:
             if self._loaded is None:
                 loaded = DeltaTable(str(self.folder))
                 self._check_features(loaded)
-                self._loaded, self._log_inode = loaded, inode
+                self._loaded = loaded
             else:
                 self._loaded.update_incremental()
                 self._check_features(self._loaded)
+            self._identity = self._entry_identity(self._loaded.version())
         except (DeltaError, OSError) as e:
             self.forget()
             delta_log.check_entries(self.folder)
@@ -163,6 +158,16 @@ class FactTable:
                 f"the warehouse table {self.name!r} does not load: {_first_line(e)}", str(self.folder)
             ) from e
         return self._loaded
+
+    def _entry_identity(self, version: int) -> tuple[int, int] | None:
+        """Tell the log entry of a version from one of the same name in a table that replaced this one."""
+        try:
+            status = os.stat(delta_log.entry_path(self.folder, version))
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise storage_error(e, f"cannot open the warehouse table {self.name!r}") from e
+        return status.st_ino, status.st_mtime_ns
 
     def _repair_if_free(self) -> None:
         """Repair a torn log, unless a run holds the lock: it has repaired, and what it writes is whole."""

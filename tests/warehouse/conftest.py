@@ -12,7 +12,7 @@ import sys
 import types
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -113,7 +113,7 @@ class ModelEvents:
     def close(self) -> None:
         self.closed = True
 
-    def __enter__(self) -> ModelEvents:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,10 +142,18 @@ class ModelEtlJob:
     """The native job in pyarrow: no buckets, everything in memory."""
 
     def __init__(
-        self, partitions: int, partition_columns: list[str], sort_columns: list[str],
-        split_column: str | None, split_unit: str | None, split_columns: list[str],
-        sequence_column: str | None, memory: int, threads: int, spill_dir: str,
-    ) -> None:  # fmt: skip
+        self,
+        partitions: int,
+        partition_columns: list[str],
+        sort_columns: list[str],
+        split_column: str | None,
+        split_unit: str | None,
+        split_columns: list[str],
+        sequence_column: str | None,
+        memory: int,
+        threads: int,
+        spill_dir: str,
+    ) -> None:
         self._sort, self._split_column, self._unit = sort_columns, split_column, split_unit
         self._split_columns, self._sequence = split_columns, sequence_column
         self._joins: list[tuple[pa.Table, str, str, list[str], str]] = []
@@ -196,12 +204,13 @@ class ModelEtlJob:
 
     def _values(self, table: pa.Table) -> list[Any]:
         if self._split_column:
-            times = table.column(self._split_column).cast(pa.timestamp("us"), safe=False).to_pylist()
-            epoch = dt.datetime(1970, 1, 1)
+            kind = table.schema.field(self._split_column).type
+            per_hour = 3600 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+            hours = [t // per_hour for t in table.column(self._split_column).cast(pa.int64()).to_pylist()]
             if self._unit == "month":
-                return [(t.year - 1970) * 12 + t.month - 1 for t in times]
-            unit = dt.timedelta(days=1) if self._unit == "day" else dt.timedelta(hours=1)
-            return [(t - epoch) // unit for t in times]
+                dates = [dt.date(1970, 1, 1) + dt.timedelta(hours=h) for h in hours]
+                return [(d.year - 1970) * 12 + d.month - 1 for d in dates]
+            return hours if self._unit == "hour" else [h // 24 for h in hours]
         if self._split_columns:
             return list(zip(*(table.column(c).to_pylist() for c in self._split_columns), strict=True))
         return [None] * table.num_rows

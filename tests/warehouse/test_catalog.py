@@ -88,7 +88,7 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     segue.open(tmp_path).close()
     path = tmp_path / "catalog"
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(segue.UnsupportedError, match="format 2.*upgrade"):
+    with pytest.raises(segue.UnsupportedError, match=r"format 2.*upgrade"):
         segue.open(tmp_path)
 
 
