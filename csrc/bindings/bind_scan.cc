@@ -119,8 +119,8 @@ class PyScanWorker {
       const auto size = fields[1].cast<int64_t>();
       if (chunk.offset < 0 || size < 0 || static_cast<uint64_t>(chunk.offset) > file.size() ||
           static_cast<uint64_t>(size) > file.size() - static_cast<uint64_t>(chunk.offset)) {
-        ThrowIfError(Status::Corruption(path, chunk.offset,
-                                        "damaged Parquet footer of " + path + ": a column chunk reaches past the file"));
+        ThrowIfError(Status::Corruption(
+            path, chunk.offset, "damaged Parquet footer of " + path + ": a column chunk reaches past the file"));
       }
       chunk.bytes = file.substr(static_cast<size_t>(chunk.offset), static_cast<size_t>(size));
       chunk.num_values = fields[2].cast<int64_t>();
@@ -168,8 +168,7 @@ class PyScanWorker {
           more = batch != nullptr;
           if (!more) return {};
           for (size_t c = 0; c < indices.size(); ++c) {
-            SEGUE_RETURN_IF_ERROR(
-                MapArrowColumn(batch->columns()[indices[c]], state_->scan.dictionary(c), &ids[c]));
+            SEGUE_RETURN_IF_ERROR(MapArrowColumn(batch->columns()[indices[c]], state_->scan.dictionary(c), &ids[c]));
             pointers[c] = ids[c].data();
           }
           rows += batch->rows();

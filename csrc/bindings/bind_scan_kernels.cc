@@ -45,9 +45,7 @@ std::vector<uint32_t> Padded(const Ids& values) {
   return copy;
 }
 
-Ids FirstOf(const std::vector<uint32_t>& values, size_t n) {
-  return Ids(static_cast<py::ssize_t>(n), values.data());
-}
+Ids FirstOf(const std::vector<uint32_t>& values, size_t n) { return Ids(static_cast<py::ssize_t>(n), values.data()); }
 
 void CheckWidth(int width) {
   if (width < 0 || width > 32) ThrowIfError(Status::Invalid("a bit width of " + std::to_string(width)));
@@ -118,8 +116,8 @@ Ids Increment(const std::string& isa, const Ids& cells, uint32_t limit, bool rep
   if (replicas && prefetch) ThrowIfError(Status::Invalid("replicas are for small arrays, prefetching for large ones"));
   const size_t stride = static_cast<size_t>(limit) + 1;
   std::vector<uint32_t> counters(replicas ? 4 * stride : stride);
-  KernelsByName(isa).increment(cells.data(), limit, replicas ? stride : 0, prefetch,
-                               static_cast<size_t>(cells.size()), counters.data());
+  KernelsByName(isa).increment(cells.data(), limit, replicas ? stride : 0, prefetch, static_cast<size_t>(cells.size()),
+                               counters.data());
   for (size_t i = stride; i < counters.size(); ++i) counters[i % stride] += counters[i];
   return FirstOf(counters, stride);
 }

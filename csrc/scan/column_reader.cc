@@ -40,8 +40,9 @@ ColumnReader::ColumnReader(const ScanKernels& kernels, ValueDictionary* dictiona
       view_buffer_(kMaxRead) {}
 
 Status ColumnReader::Damaged(const std::string& what) const {
-  return Status::Corruption(path_, page_offset_,
-                            "damaged Parquet page in " + path_ + " at byte " + std::to_string(page_offset_) + ": " + what);
+  return Status::Corruption(
+      path_, page_offset_,
+      "damaged Parquet page in " + path_ + " at byte " + std::to_string(page_offset_) + ": " + what);
 }
 
 Status ColumnReader::Open(const ColumnChunk& chunk, const std::string& path) {
@@ -73,7 +74,8 @@ Status ColumnReader::NextPage() {
     SEGUE_ASSIGN_OR_RETURN(const PageHeader header, ParsePageHeader(rest, path_, page_offset_));
     const std::string_view body = rest.substr(header.header_size, static_cast<size_t>(header.compressed_size));
     next_page_ += header.header_size + body.size();
-    if (header.uncompressed_size > chunk_.uncompressed_size) return Damaged("a page claims more bytes than its chunk has");
+    if (header.uncompressed_size > chunk_.uncompressed_size)
+      return Damaged("a page claims more bytes than its chunk has");
     switch (header.type) {
       case PageType::kIndex:
         break;
@@ -211,7 +213,8 @@ Status ColumnReader::StartValues(const PageHeader& header, std::string_view valu
     default:
       break;
   }
-  return Status::Unsupported("a page of encoding " + std::to_string(static_cast<int>(header.encoding)) + " in " + path_);
+  return Status::Unsupported("a page of encoding " + std::to_string(static_cast<int>(header.encoding)) + " in " +
+                             path_);
 }
 
 // Booleans come as codes 0 and 1 of a dictionary that no page spells out.

@@ -40,13 +40,13 @@ class Decompressor {
 };
 
 struct ColumnChunk {
-  std::string_view bytes;       // dictionary page first, then the data pages
-  int64_t offset = 0;           // of `bytes` in the file
-  int64_t num_values = 0;       // as the footer says
+  std::string_view bytes;         // dictionary page first, then the data pages
+  int64_t offset = 0;             // of `bytes` in the file
+  int64_t num_values = 0;         // as the footer says
   int64_t uncompressed_size = 0;  // as the footer says: bounds what a page may claim
   PhysicalType type = PhysicalType::kInt64;
-  int32_t fixed_length = 0;  // kFixedBytes
-  bool nullable = false;     // max definition level 1, else 0
+  int32_t fixed_length = 0;              // kFixedBytes
+  bool nullable = false;                 // max definition level 1, else 0
   Decompressor* decompressor = nullptr;  // nullptr: pages are not compressed
 };
 
@@ -97,7 +97,7 @@ class ColumnReader {
   HybridReader levels_;
   Values values_ = Values::kNone;
   HybridReader codes_;
-  std::string_view plain_;                // values not yet read
+  std::string_view plain_;  // values not yet read
 
   std::vector<uint32_t> level_buffer_;
   std::vector<uint32_t> packed_buffer_;

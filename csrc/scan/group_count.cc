@@ -72,7 +72,8 @@ size_t GroupCounter::memory() const {
 uint64_t GroupCounter::CellsFor(const std::vector<uint32_t>& capacities) const {
   uint64_t cells = 1;
   const uint64_t budget = dense_bytes_ / sizeof(uint32_t);
-  const uint64_t useful = std::max(kAlwaysDenseCells, expected_rows_ > UINT64_MAX / 4 ? UINT64_MAX : 4 * expected_rows_);
+  const uint64_t useful =
+      std::max(kAlwaysDenseCells, expected_rows_ > UINT64_MAX / 4 ? UINT64_MAX : 4 * expected_rows_);
   const uint64_t limit = std::min<uint64_t>({budget, useful, UINT32_MAX - 1});
   for (uint32_t capacity : capacities) {
     cells *= std::max<uint64_t>(capacity, 1);  // both below 2^32
@@ -189,7 +190,8 @@ Status GroupCounter::Reserve(const std::vector<uint32_t>& cardinalities) {
       exact[c] = std::max(capacity_[c], cardinalities[c]);
       // A column that grew is likely to grow again.
       const uint64_t more = static_cast<uint64_t>(cardinalities[c]) + cardinalities[c] / 2 + 16;
-      roomy[c] = cardinalities[c] <= capacity_[c] ? capacity_[c] : static_cast<uint32_t>(std::min<uint64_t>(more, UINT32_MAX));
+      roomy[c] =
+          cardinalities[c] <= capacity_[c] ? capacity_[c] : static_cast<uint32_t>(std::min<uint64_t>(more, UINT32_MAX));
     }
   }
   if (CellsFor(roomy) != UINT64_MAX) return Layout(roomy);
@@ -304,8 +306,7 @@ Status GroupCounter::Merge(GroupCounter* other) {
   if (sparse_) {
     return other->ForEachGroup([this](const uint32_t* ids, uint64_t count) { return AddSparseGroup(ids, count); });
   }
-  if (replica_stride_ == 0 && other->carried_.empty() &&
-      rows_since_carry_ + other->rows_since_carry_ <= UINT32_MAX) {
+  if (replica_stride_ == 0 && other->carried_.empty() && rows_since_carry_ + other->rows_since_carry_ <= UINT32_MAX) {
     for (uint64_t cell = 0; cell < cells_; ++cell) counters_->data[cell] += other->counters_->data[cell];
     rows_since_carry_ += other->rows_since_carry_;
     return {};

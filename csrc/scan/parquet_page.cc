@@ -241,9 +241,8 @@ Result<PageHeader> ParsePageHeader(std::string_view bytes, const std::string& pa
     problem = "the page reaches past the end of its column chunk";
   }
   if (!ok) {
-    return Status::Corruption(path, offset,
-                              "damaged Parquet page header in " + path + " at byte " + std::to_string(offset) + ": " +
-                                  problem);
+    return Status::Corruption(
+        path, offset, "damaged Parquet page header in " + path + " at byte " + std::to_string(offset) + ": " + problem);
   }
   header.header_size = bytes.size() - in.remaining();
   return header;

@@ -21,9 +21,9 @@
 namespace segue::scan {
 
 struct ScanLimits {
-  uint64_t expected_rows = UINT64_MAX;     // keeps a small scan from clearing large arrays
-  size_t dense_bytes = 256 << 20;          // counters of all workers together
-  size_t memory_bytes = size_t{1} << 30;   // counters, hash tables and dictionaries together
+  uint64_t expected_rows = UINT64_MAX;    // keeps a small scan from clearing large arrays
+  size_t dense_bytes = 256 << 20;         // counters of all workers together
+  size_t memory_bytes = size_t{1} << 30;  // counters, hash tables and dictionaries together
   size_t workers = 1;
 };
 

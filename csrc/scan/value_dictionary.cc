@@ -13,11 +13,15 @@ constexpr size_t kMaxIds = 0x7FFFFFF0;
 
 template <typename Table, typename Keys>
 Status ValueDictionary::Seed(Table* table, const Keys& keys, size_t n, std::vector<uint32_t> fold, uint32_t groups) {
-  if (fold.size() != n) return Status::Invalid("a join has " + std::to_string(n) + " keys but " + std::to_string(fold.size()) + " groups");
+  if (fold.size() != n)
+    return Status::Invalid("a join has " + std::to_string(n) + " keys but " + std::to_string(fold.size()) + " groups");
   for (size_t i = 0; i < n; ++i) {
-    if (fold[i] >= groups) return Status::Invalid("a join key stands for group " + std::to_string(fold[i]) + " of " + std::to_string(groups));
+    if (fold[i] >= groups)
+      return Status::Invalid("a join key stands for group " + std::to_string(fold[i]) + " of " +
+                             std::to_string(groups));
     if (table->FindOrInsert(keys[i]) != i) {
-      return Status::Invalid("a join key occurs twice (row " + std::to_string(i) + "); keys of a dimension must be unique");
+      return Status::Invalid("a join key occurs twice (row " + std::to_string(i) +
+                             "); keys of a dimension must be unique");
     }
   }
   fold_ = std::move(fold);

@@ -63,7 +63,6 @@ class ValueDictionary {
   template <typename Table, typename Keys>
   Status Seed(Table* table, const Keys& keys, size_t n, std::vector<uint32_t> fold, uint32_t groups);
 
-
   const KeyKind kind_;
   bool frozen_ = false;
   mutable std::shared_mutex mutex_;  // guards the tables and null_id_ while growing
