@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import os
 from collections import Counter
@@ -20,16 +20,11 @@ from segue.scan import CountPlan, DimensionJoin, GroupColumn, Unsupported, count
 
 
 def relation(paths, schema, partitions=None, partition_columns=()):
-    files = tuple(
-        DataFile(
-            str(path),
-            pq.read_metadata(path).num_rows,
-            os.path.getsize(path),
-            (partitions or {}).get(path, {}),
-        )
-        for path in paths
-    )
-    return ParquetRelation("fact", schema, files, partition_columns)
+    files = []
+    for path in paths:
+        rows = pq.read_metadata(path).num_rows
+        files.append(DataFile(str(path), rows, os.path.getsize(path), (partitions or {}).get(path, {})))
+    return ParquetRelation("fact", schema, tuple(files), partition_columns)
 
 
 def count(fact, by, joins=(), **options):
@@ -213,6 +208,8 @@ def test_no_files_and_empty_files(tmp_path, every_type):
 
 # -- joins
 
+INT64 = pa.int64()
+
 
 @pytest.fixture
 def plays(tmp_path):
@@ -242,7 +239,7 @@ def plays(tmp_path):
     return SimpleNamespace(table=table, fact=relation(paths, table.schema))
 
 
-def dimension(key_type=pa.int64()):
+def dimension(key_type=INT64):
     ids = np.random.default_rng(6).permutation(np.arange(100, 700))
     return pa.table(
         {
@@ -286,9 +283,7 @@ def test_groups_of_one_join(plays, by, select):
 def test_joins_on_strings_dates_and_booleans(plays):
     countries = pa.table({"code": [f"c{i}" for i in range(5, 40)], "zone": [i % 3 for i in range(5, 40)]})
     flags = pa.table({"flag": [True, False], "name": pa.array(["yes", "no"]).dictionary_encode()})
-    days = pa.table(
-        {"d": [datetime.date(2024, 1, 3), datetime.date(2024, 1, 4)], "name": ["third", "fourth"]}
-    )
+    days = pa.table({"d": [dt.date(2024, 1, 3), dt.date(2024, 1, 4)], "name": ["third", "fourth"]})
     joins = [
         DimensionJoin("country", countries, "code"),
         DimensionJoin("flag", flags, "flag"),
@@ -348,7 +343,7 @@ def test_what_joins_do_not_take(plays):
 def test_partition_columns_cost_no_page(tmp_path):
     parts, tables = {}, []
     for day in range(5):
-        date = None if day == 4 else datetime.date(2024, 1, 1 + day // 2)
+        date = None if day == 4 else dt.date(2024, 1, 1 + day // 2)
         table = pa.table({"x": pa.array([i % (day + 2) for i in range(100 + day)], pa.int32())})
         path = tmp_path / f"{day}.parquet"
         pq.write_table(table, path)
@@ -367,9 +362,7 @@ def test_partition_columns_cost_no_page(tmp_path):
     assert as_counter(got) == expected("SELECT date, x, count(*) FROM f GROUP BY ALL", f=whole)
     assert metrics.columns == ["x"]
 
-    days = pa.table(
-        {"d": [datetime.date(2024, 1, 2), datetime.date(2025, 1, 1)], "name": ["second", "other"]}
-    )
+    days = pa.table({"d": [dt.date(2024, 1, 2), dt.date(2025, 1, 1)], "name": ["second", "other"]})
     for by, select in (([("name", 0)], "name"), ([("name", 0), "x"], "name, x"), (["date", "x"], "date, x")):
         got, metrics = count(fact, by, [DimensionJoin("date", days, "d")])
         sql = f"SELECT {select}, count(*) FROM f JOIN days ON date = d GROUP BY ALL"
@@ -427,7 +420,7 @@ def test_what_files_are_not_taken(tmp_path):
     encoded = tmp_path / "encoded.parquet"
     pq.write_table(pa.table({"x": [1.5, 2.5]}), encoded, use_dictionary=False, use_byte_stream_split=True)
     old = tmp_path / "int96.parquet"
-    stamps = pa.table({"x": pa.array([datetime.datetime(2024, 1, 1)], pa.timestamp("ns"))})
+    stamps = pa.table({"x": pa.array([dt.datetime(2024, 1, 1)], pa.timestamp("ns"))})
     pq.write_table(stamps, old, use_deprecated_int96_timestamps=True)
     for path in (encoded, old):
         with pytest.raises(Unsupported):
