@@ -479,8 +479,8 @@ class _Scan:
                     native.seed_numbers(c, folded.keys.numbers, folded.fold, folded.groups)
                 else:
                     native.seed_bytes(c, _stream(folded.keys.values), folded.fold, folded.groups)
-            except InvalidError as error:  # a key occurs twice
-                raise Unsupported(str(error)) from error
+            except InvalidError as error:
+                raise _duplicates(self.plan.joins[column.joins[0]]) from error
         return None
 
     def _fold(self, column: _Column, stored: pa.DataType) -> _Folded:
@@ -496,7 +496,7 @@ class _Scan:
             # An event has to match in every dimension: look the first one's keys up in the others.
             other = join_keys(join.table[join.key], stored)
             if len(other.values.unique()) != len(other.values):
-                raise Unsupported(f"key '{join.key}' of a dimension is not unique")
+                raise _duplicates(join)
             found = _index_in(keys.values, other.values)
             keep &= found >= 0
             rows[position] = other.rows[found] if len(other.rows) else np.zeros(len(found), dtype=np.int64)
@@ -556,7 +556,7 @@ class _Scan:
         key_type = folded.keys.values.type
         found = _index_in(values.cast(key_type), folded.keys.values)
         if len(folded.keys.values.unique()) != len(folded.keys.values):
-            raise Unsupported(f"a dimension joined on '{column.name}' has a key twice")
+            raise _duplicates(self.plan.joins[column.joins[0]])
         groups = np.where(found >= 0, folded.fold[found] if len(folded.fold) else 0, _DROPPED)
         groups[values.is_null().to_numpy(zero_copy_only=False)] = _DROPPED  # NULL matches nothing
         return [int(groups[number]) for number in of_file], folded.groups
@@ -643,6 +643,10 @@ class _Scan:
                 arrays[output] = column.values[output].take(self.ids[c], encoded=encoded)
         names = [f"g{position}" for position in range(len(arrays))]
         return pa.table([*arrays, pa.array(self.counts)], names=[*names, "count"])
+
+
+def _duplicates(join: DimensionJoin) -> Unsupported:
+    return Unsupported(f"key '{join.key}' of a dimension has duplicate values: joining it multiplies rows")
 
 
 def _check_type(column: _Column, info: ColumnInfo, path: str) -> None:
