@@ -92,7 +92,7 @@ class Env {
   virtual Result<bool> Exists(const std::string& path) = 0;
   virtual Result<uint64_t> FileSize(const std::string& path) = 0;
   virtual Result<std::vector<std::string>> List(const std::string& dir) = 0;  // names, sorted
-  virtual Status CreateDirs(const std::string& dir) = 0;  // with parents; ok when it exists
+  virtual Status CreateDirs(const std::string& dir) = 0;                      // with parents; ok when it exists
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;  // a file or an empty directory
   virtual Status SyncDir(const std::string& dir) = 0;

@@ -33,11 +33,14 @@ void Settle(const MemFile& before, CrashKeep keep, Dice* dice, MemFile* after) {
   const MemBytes& now = before.seen();
   const MemBytes& saved = before.saved;
   MemBytes& out = after->now;
-  if (keep == CrashKeep::kAll) {
-    out = now.Copy();
-  } else if (keep == CrashKeep::kNone) {
-    out = saved.Copy();
-  } else if (before.was_mapped) {
+  if (keep != CrashKeep::kRandom) {
+    const MemBytes& left = keep == CrashKeep::kAll ? now : saved;
+    out = left.Copy();
+    after->saved = left.Copy();
+    after->same = left.size();
+    return;
+  }
+  if (before.was_mapped) {
     // The new size is known only if that metadata came through.
     const size_t size = dice->Below(2) == 0 ? saved.size() : now.size();
     out.Resize(size);
@@ -93,9 +96,13 @@ void MemBytes::CopyFrom(const MemBytes& other, size_t begin, size_t end) {
 }
 
 MemBytes MemBytes::Copy() const {
+  static constexpr uint8_t kZeros[kPage] = {};
   MemBytes copy;
   copy.Resize(size_);
-  copy.CopyFrom(*this, 0, size_);
+  for (size_t at = 0; at < size_; at += kPage) {
+    const size_t n = std::min(kPage, size_ - at);
+    if (std::memcmp(data_ + at, kZeros, n) != 0) std::memcpy(copy.data_ + at, data_ + at, n);
+  }
   return copy;
 }
 
