@@ -1,9 +1,16 @@
-// The bloom filter, and the SSTable for the test suite.
+// Column batches, encodings and SSTables for the test suite.
+#include <algorithm>
+#include <array>
 #include <optional>
 
 #include "base/arrow_array.h"
+#include "base/env.h"
 #include "bindings/bindings.h"
 #include "events/batch_arrow.h"
+#include "events/bit_pack.h"
+#include "events/block_encoding.h"
+#include "events/sstable_builder.h"
+#include "events/sstable_reader.h"
 
 namespace segue::bindings {
 
@@ -77,6 +84,42 @@ class TestBatch {
     return batch_.rows;
   }
 
+  void SetSequences(const std::vector<uint64_t>& sequences) {
+    if (sequences.size() != batch_.rows) ThrowIfError(Status::Invalid("one sequence number a row"));
+    batch_.seq.assign(sequences.begin(), sequences.end());
+  }
+
+  // One column's rows as a chunk: (name of its encoding, bytes).
+  py::tuple EncodeBlock(const std::string& column, size_t begin, size_t n, const std::optional<std::string>& encoding) {
+    const size_t c = PlainColumn(column);
+    std::optional<Encoding> forced;
+    for (int e = 0; encoding && e <= static_cast<int>(Encoding::kAllNull); ++e) {
+      if (*encoding == EncodingName(static_cast<Encoding>(e))) forced = static_cast<Encoding>(e);
+    }
+    if (encoding && !forced) ThrowIfError(Status::Invalid("no encoding is named '" + *encoding + "'"));
+    if (begin + n > batch_.rows) ThrowIfError(Status::Invalid("the batch has fewer rows"));
+    std::string bytes = "kept";  // what was there before must stay
+    const Encoding chosen = Unwrap(
+        encoder_.Encode(ColumnShape::Of(table_->schema.columns[c]), batch_.columns[c], begin, n, forced, &bytes));
+    return py::make_tuple(EncodingName(chosen), py::bytes(bytes.substr(4)));
+  }
+
+  // A chunk of `rows` rows as a one-column arrow_array_stream capsule.
+  py::capsule DecodeBlock(const std::string& column, const py::bytes& chunk, size_t rows) {
+    const size_t c = PlainColumn(column);
+    // An exact copy on the heap, so that a sanitizer sees a read past the end.
+    const auto bytes = static_cast<std::string_view>(chunk);
+    const std::vector<char> copy(bytes.begin(), bytes.end());
+    ColumnBatch batch;
+    batch.columns.resize(table_->schema.columns.size());
+    batch.rows = rows;
+    ThrowIfError(DecodeColumn(ColumnShape::Of(table_->schema.columns[c]), std::string_view(copy.data(), copy.size()),
+                              rows, &batch.columns[c]));
+    std::vector<ColumnBatch> batches;
+    batches.push_back(std::move(batch));
+    return StreamBatches(table_, std::move(batches), {static_cast<int>(c)}, "");
+  }
+
   py::capsule Export(const std::optional<std::vector<std::string>>& columns, const std::string& sequence_name) {
     std::vector<ColumnBatch> batches;
     batches.push_back(batch_);
@@ -88,8 +131,17 @@ class TestBatch {
   const ColumnBatch& batch() const { return batch_; }
 
  private:
+  size_t PlainColumn(const std::string& name) const {
+    const int c = table_->schema.schema.IndexOf(name);
+    if (c < 0 || table_->schema.columns[static_cast<size_t>(c)].coded) {
+      ThrowIfError(Status::Schema(name, "'" + name + "' is no column of plain values"));
+    }
+    return static_cast<size_t>(c);
+  }
+
   std::shared_ptr<Table> table_;
   ColumnBatch batch_;
+  ColumnEncoder encoder_;
 };
 
 void BindBatch(py::module_& testing) {
@@ -99,7 +151,194 @@ void BindBatch(py::module_& testing) {
       .def("append", &TestBatch::Append, py::arg("stream"), "Appends an arrow_array_stream capsule; all rows so far.")
       .def("export", &TestBatch::Export, py::arg("columns") = py::none(), py::arg("sequence_name") = "",
            "The rows as an arrow_array_stream capsule.")
+      .def("set_sequences", &TestBatch::SetSequences, py::arg("sequences"))
+      .def("encode_block", &TestBatch::EncodeBlock, py::arg("column"), py::arg("begin"), py::arg("n"),
+           py::arg("encoding") = py::none(), "Rows of a column as (encoding, bytes).")
+      .def("decode_block", &TestBatch::DecodeBlock, py::arg("column"), py::arg("chunk"), py::arg("rows"))
       .def_property_readonly("rows", &TestBatch::rows);
+}
+
+py::dict MetaDict(const SstMeta& meta) {
+  py::dict out;
+  out["file_number"] = meta.file_number;
+  out["file_size"] = meta.file_size;
+  out["rows"] = meta.rows;
+  out["min_time"] = meta.min_time;
+  out["max_time"] = meta.max_time;
+  out["min_seq"] = meta.min_seq;
+  out["max_seq"] = meta.max_seq;
+  out["first_key"] = py::bytes(meta.first_key);
+  out["last_key"] = py::bytes(meta.last_key);
+  return out;
+}
+
+// A reader with the schema and interners that it borrows. Without `like`, the file's own schema.
+class TestReader {
+ public:
+  TestReader(const std::string& path, const TestBatch* like) {
+    if (like == nullptr) {
+      table_ = std::make_shared<Table>();
+      table_->schema = Unwrap(SstReader::ReadSchema(Env::Posix(), path));
+      table_->interners = MakeInterners(table_->schema);
+    } else {
+      table_ = like->table();
+    }
+    reader_ = Unwrap(SstReader::Open(Env::Posix(), path, &table_->schema, &table_->interners));
+  }
+
+  py::capsule Read(const std::optional<std::vector<std::string>>& columns, const std::string& sequence_name,
+                   const std::optional<std::vector<size_t>>& blocks) const {
+    std::vector<int> projection = Projection(*table_, columns);
+    std::vector<bool> wanted(table_->schema.columns.size());
+    for (const int c : projection) wanted[static_cast<size_t>(c)] = true;
+    std::vector<ColumnBatch> batches;
+    const size_t n = blocks ? blocks->size() : reader_->blocks().size();
+    Status status;
+    {
+      const py::gil_scoped_release unlocked;
+      for (size_t i = 0; i < n && status.ok(); ++i) {
+        batches.emplace_back();
+        status = reader_->ReadBlock(blocks ? (*blocks)[i] : i, wanted, &batches.back());
+      }
+    }
+    ThrowIfError(status);
+    return StreamBatches(table_, std::move(batches), std::move(projection), sequence_name);
+  }
+
+  py::dict Info() const {
+    py::dict out = MetaDict(reader_->meta());
+    out["bloom_bytes"] = reader_->bloom().bytes();
+    out["bloom_keys"] = reader_->bloom().added();
+    out["false_positive_rate"] = reader_->bloom().FalsePositiveRate();
+    py::list tokens;
+    for (const TokenEntry& t : reader_->tokens()) {
+      tokens.append(py::make_tuple(t.token_hi, t.token_lo, t.content_hash, t.first, t.last));
+    }
+    out["tokens"] = tokens;
+    py::list blocks;
+    for (size_t i = 0; i < reader_->blocks().size(); ++i) {
+      const BlockInfo& block = reader_->blocks()[i];
+      py::dict entry;
+      entry["offset"] = block.offset;
+      entry["size"] = block.size;
+      entry["rows"] = block.rows;
+      entry["min_time"] = block.min_time;
+      entry["max_time"] = block.max_time;
+      entry["min_seq"] = block.min_seq;
+      entry["max_seq"] = block.max_seq;
+      entry["first_key"] = py::bytes(block.first_key);
+      entry["last_key"] = py::bytes(block.last_key);
+      py::list chunks;
+      for (const SstReader::ChunkInfo& chunk : Unwrap(reader_->DescribeBlock(i))) {
+        chunks.append(py::make_tuple(chunk.encoding, chunk.size));
+      }
+      entry["chunks"] = chunks;
+      blocks.append(entry);
+    }
+    out["blocks"] = blocks;
+    return out;
+  }
+
+  void Verify() const {
+    Status status;
+    {
+      const py::gil_scoped_release unlocked;
+      status = reader_->Verify();
+    }
+    ThrowIfError(status);
+  }
+
+  // Whether the bloom filter takes the key of a row of `batch` for present.
+  bool MayContainKey(const TestBatch& batch, size_t row) const {
+    if (row >= batch.batch().rows) ThrowIfError(Status::Invalid("the batch has fewer rows"));
+    std::string key;
+    EncodeKey(table_->schema, batch.batch(), row, &key);
+    return reader_->MayContainKey(KeyHash(key));
+  }
+
+ private:
+  std::shared_ptr<Table> table_;
+  std::unique_ptr<SstReader> reader_;
+};
+
+// Writes a batch as an SSTable, handing it over `piece` rows at a time.
+py::dict WriteSstable(const std::string& path, const TestBatch& batch,
+                      const std::vector<std::array<uint64_t, 5>>& tokens, uint64_t file_number, size_t piece,
+                      const SstOptions& options) {
+  const std::shared_ptr<Table> table = batch.table();
+  auto write = [&]() -> Result<SstMeta> {
+    SEGUE_ASSIGN_OR_RETURN(
+        auto builder, SstBuilder::Create(Env::Posix(), path, file_number, &table->schema, &table->interners, options));
+    const ColumnBatch& all = batch.batch();
+    for (size_t begin = 0; begin < all.rows; begin += piece) {
+      if (piece >= all.rows) {
+        SEGUE_RETURN_IF_ERROR(builder->Add(all));
+        break;
+      }
+      ColumnBatch part;
+      AppendRows(table->schema, all, begin, std::min(all.rows, begin + piece), {}, &part);
+      SEGUE_RETURN_IF_ERROR(builder->Add(part));
+    }
+    std::vector<TokenEntry> entries;
+    for (const auto& t : tokens) entries.push_back({t[0], t[1], t[2], t[3], t[4]});
+    return builder->Finish(entries);
+  };
+  Result<SstMeta> meta = Status::Invalid("not written");
+  {
+    const py::gil_scoped_release unlocked;
+    meta = write();
+  }
+  return MetaDict(Unwrap(std::move(meta)));
+}
+
+void BindTables(py::module_& testing) {
+  py::class_<TestReader>(testing, "SstReader", "An SSTable opened for reading.")
+      .def(py::init<const std::string&, const TestBatch*>(), py::arg("path"), py::arg("like") = py::none(),
+           "`like`: a Batch whose schema the file must have, and whose interners it shares.")
+      .def("read", &TestReader::Read, py::arg("columns") = py::none(), py::arg("sequence_name") = "",
+           py::arg("blocks") = py::none())
+      .def("info", &TestReader::Info)
+      .def("verify", &TestReader::Verify)
+      .def("may_contain_key", &TestReader::MayContainKey, py::arg("batch"), py::arg("row"));
+  testing.def(
+      "write_sstable",
+      [](const std::string& path, const TestBatch& batch, const std::vector<std::array<uint64_t, 5>>& tokens,
+         uint64_t file_number, size_t piece, size_t block_rows, size_t block_bytes, double bits) {
+        SstOptions options;
+        options.block_rows = block_rows;
+        options.block_bytes = block_bytes;
+        options.bloom_bits_per_key = bits;
+        return WriteSstable(path, batch, tokens, file_number, std::max<size_t>(piece, 1), options);
+      },
+      py::arg("path"), py::arg("batch"), py::arg("tokens") = py::list(), py::arg("file_number") = 1,
+      py::arg("piece") = size_t{1} << 30, py::arg("block_rows") = SstOptions().block_rows,
+      py::arg("block_bytes") = SstOptions().block_bytes, py::arg("bloom_bits_per_key") = 10.0,
+      "Writes a sorted Batch and gives the file's meta data.");
+  testing.def(
+      "pack_bits",
+      [](const std::vector<uint64_t>& values, uint64_t base, int width) {
+        std::string out;
+        PackBits(values.data(), values.size(), base, width, &out);
+        return py::bytes(out);
+      },
+      py::arg("values"), py::arg("base"), py::arg("width"));
+  testing.def(
+      "unpack_bits",
+      [](const py::bytes& packed, size_t n, int width, uint64_t base, bool scalar) {
+        const auto view = static_cast<std::string_view>(packed);
+        const std::vector<uint8_t> bytes(view.begin(), view.end());
+        if (width < 0 || width > 64 || bytes.size() < PackedBytes(n, width)) {
+          ThrowIfError(Status::Invalid("too few bytes"));
+        }
+        std::vector<uint64_t> out(n);
+        if (scalar) {
+          UnpackBitsScalar(bytes.data(), n, width, base, out.data());
+        } else {
+          UnpackBits<uint64_t>(bytes.data(), bytes.size(), n, width, base, out.data());
+        }
+        return out;
+      },
+      py::arg("packed"), py::arg("n"), py::arg("width"), py::arg("base"), py::arg("scalar"));
 }
 
 }  // namespace
@@ -107,6 +346,8 @@ void BindBatch(py::module_& testing) {
 void BindSstable(py::module_& m) {
   py::module_ testing = m.def_submodule("testing", "Seams for the test suite; not part of the API.");
   BindBatch(testing);
+  BindTables(testing);
+  BindBloom(m);
 }
 
 }  // namespace segue::bindings

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/coding.h"
+#include "base/utf8.h"
 
 namespace segue {
 
@@ -89,6 +90,7 @@ Result<StoreSchema> StoreSchema::Parse(std::string_view bytes) {
       return bad;
     }
     if (id < 1 || id > static_cast<uint8_t>(TypeId::kDictionary) || unit > 3) return bad;
+    if (!IsUtf8(name) || !IsUtf8(zone)) return bad;
     field.name = std::string(name);
     field.type.id = static_cast<TypeId>(id);
     field.type.unit = static_cast<TimeUnit>(unit);

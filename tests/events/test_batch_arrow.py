@@ -177,7 +177,7 @@ def test_timestamps_convert_when_exact(source, target, value):
         expected = value * up if up >= 1 else value // round(1 / up)
         assert export(batch)["v"].cast(pa.int64()).to_pylist() == [expected]
     else:
-        with pytest.raises(SchemaError, match="range of time|finer than"):
+        with pytest.raises(SchemaError, match=r"range of time|finer than"):
             append(batch, table)
 
 

@@ -1,0 +1,86 @@
+// SstBuilder: writes one SSTable from rows in (key, time, sequence) order.
+//
+// Thread safety: belongs to one thread.
+// Ownership: owns its file; borrows Env, StoreSchema and Interners. Destroyed
+// before a successful Finish, it leaves a file without a footer, which no
+// reader opens: the caller removes it.
+// Invariants: after an error, every further call returns that error.
+// Memory: one block of rows, and 8 bytes a distinct key until Finish has built
+// the bloom filter.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "events/block_encoding.h"
+#include "events/column_batch.h"
+#include "events/sstable_format.h"
+#include "events/store_schema.h"
+
+namespace segue {
+
+class SstBuilder {
+ public:
+  static Result<std::unique_ptr<SstBuilder>> Create(Env* env, const std::string& path, uint64_t file_number,
+                                                    const StoreSchema* schema, const Interners* interners,
+                                                    SstOptions options);
+  ~SstBuilder();
+
+  // All columns and seq; rows in order within the batch and after the rows
+  // added before. The order is checked at the ends of blocks only.
+  Status Add(const ColumnBatch& rows);
+
+  // Writes what is left, the dictionaries, bloom filter, tokens, index and
+  // footer, and syncs the file. The caller syncs the directory. kInvalid when
+  // no row was added.
+  Result<SstMeta> Finish(const std::vector<TokenEntry>& tokens);
+
+  uint64_t rows() const { return footer_.meta.rows + pending_.rows; }
+  uint64_t bytes_written() const { return offset_; }
+
+ private:
+  // The strings of one coded column that this file uses.
+  struct FileDictionary {
+    std::vector<int32_t> codes;  // store code -> file code, -1 when not used yet
+    std::vector<std::string_view> strings;
+  };
+
+  SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options);
+
+  Status AddRows(const ColumnBatch& rows);
+  Status FinishFile(const std::vector<TokenEntry>& tokens);
+  size_t RowsThatFit(const ColumnBatch& batch, size_t begin, size_t rows, size_t bytes, size_t* used) const;
+  Status WriteBlock(const ColumnBatch& batch, size_t begin, size_t n);
+  void MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n);
+  Status WriteSection(std::string body, sst::Section* section);
+  Status Write(std::string_view bytes);
+
+  const StoreSchema* schema_;
+  const Interners* interners_;
+  const SstOptions options_;
+  std::unique_ptr<WritableFile> file_;
+  Status status_;
+  bool finished_ = false;
+
+  ColumnBatch pending_;       // rows of a block not yet full
+  size_t pending_bytes_ = 0;  // of its strings
+  uint64_t offset_ = 0;
+  uint64_t writeback_ = 0;  // offset at the last StartWriteback
+
+  ColumnEncoder encoder_;
+  std::string block_;                         // scratch: the block being written
+  ColumnData file_codes_;                     // scratch: a coded column with this file's codes
+  std::vector<FileDictionary> dictionaries_;  // one per column; used by coded ones
+  std::vector<uint64_t> key_hashes_;
+  std::string index_;
+  std::string last_key_;
+  int64_t last_time_ = 0;
+  uint64_t last_seq_ = 0;
+  sst::Footer footer_;
+};
+
+}  // namespace segue
