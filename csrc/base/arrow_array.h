@@ -60,6 +60,11 @@ class ArrayView {
   std::string_view StringAt(int64_t i) const;
   // kDictionary: the index of slot i (not null), widened.
   int64_t IndexAt(int64_t i) const;
+  // Strings: both read the same memory, hence (while both live) hold the same values.
+  bool SharesBuffers(const ArrayView& other) const {
+    return offsets_ == other.offsets_ && bytes_ == other.bytes_ && variadic_ == other.variadic_ &&
+           validity == other.validity && length == other.length && offset == other.offset;
+  }
 
  private:
   friend Result<ArrayView> MakeView(const Field&, const ArrowSchema&, const ArrowArray&);
