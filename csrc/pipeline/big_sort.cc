@@ -33,7 +33,8 @@ Result<std::unique_ptr<BigSort>> BigSort::Make(BigSortOptions options, const Sch
   sort->key_ = SortKey::Make(&sort->layout_, 0, 0, std::move(columns), sort->intake_->dictionaries());
   for (size_t c = 0; c < schema.fields.size(); ++c) {
     const StringDictionary* dictionary = sort->intake_->dictionary(c);
-    sort->dictionary_exports_.push_back(dictionary == nullptr ? nullptr : std::make_unique<DictionaryExport>(dictionary));
+    sort->dictionary_exports_.push_back(dictionary == nullptr ? nullptr
+                                                              : std::make_unique<DictionaryExport>(dictionary));
   }
   RunGeneratorOptions generator;
   generator.layout = &sort->layout_;

@@ -14,9 +14,9 @@ namespace {
 
 constexpr uint32_t kUnknown = kNoMatch - 1;
 constexpr int64_t kMaxRows = kUnknown;
-constexpr uint64_t kAlwaysDense = 1 << 16;    // a range that costs nothing
-constexpr uint64_t kDensePerRow = 8;          // else at most so many slots a row
-constexpr int32_t kFewDistinct = 1 << 16;     // strings with at most so many values become codes
+constexpr uint64_t kAlwaysDense = 1 << 16;  // a range that costs nothing
+constexpr uint64_t kDensePerRow = 8;        // else at most so many slots a row
+constexpr int32_t kFewDistinct = 1 << 16;   // strings with at most so many values become codes
 
 enum class Family : uint8_t { kBool, kInteger, kDate, kTimestamp, kFloat, kDecimal, kText, kBinary };
 
@@ -268,8 +268,7 @@ Result<std::shared_ptr<const BroadcastTable>> BroadcastTable::Make(
   const Column& keys = table->key_column_;
   table->memory_bytes_ += keys.values.size() + keys.bytes.size() + keys.offsets.size() * 8 +
                           (keys.dictionary ? keys.dictionary->memory_bytes() : 0) + table->dense_.size() * 4 +
-                          table->bits_slots_.size() * sizeof(BitsSlot) +
-                          table->bytes_slots_.size() * sizeof(BytesSlot);
+                          table->bits_slots_.size() * sizeof(BitsSlot) + table->bytes_slots_.size() * sizeof(BytesSlot);
   table->reservation_ = Reservation(budget);
   table->reservation_.Resize(table->memory_bytes_);
   return std::shared_ptr<const BroadcastTable>(std::move(table));
@@ -559,8 +558,7 @@ void BroadcastTable::Prober::Lookup(const ArrayView& view, int64_t begin, int64_
     });
   }
   WithBits(view.type, table_->key_.type, [&](auto convert) {
-    LookupBits(view, begin, n, matches,
-               [&](int64_t at, uint64_t* bits) { return convert(view.values, at, bits); });
+    LookupBits(view, begin, n, matches, [&](int64_t at, uint64_t* bits) { return convert(view.values, at, bits); });
   });
 }
 

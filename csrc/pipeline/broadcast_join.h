@@ -67,7 +67,7 @@ class BroadcastTable {
   enum class Kind : uint8_t { kDense, kHashBits, kHashBytes };
   struct Column {
     Field field;
-    Buffer values;   // fixed-width (bool: a byte; dictionary: int32 codes)
+    Buffer values;                  // fixed-width (bool: a byte; dictionary: int32 codes)
     std::vector<uint64_t> offsets;  // strings
     Buffer bytes;
     std::vector<uint8_t> valid;  // empty: no nulls

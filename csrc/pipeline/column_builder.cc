@@ -49,7 +49,8 @@ Status ColumnBuilder::MakeNull(int64_t i) {
 
 Status ColumnBuilder::AppendString(std::string_view value) {
   if (!fits(value.size())) {
-    return Status::Unsupported("column '" + field_.name + "' holds over 2 GiB of text in one batch; use smaller batches");
+    return Status::Unsupported("column '" + field_.name +
+                               "' holds over 2 GiB of text in one batch; use smaller batches");
   }
   SEGUE_RETURN_IF_ERROR(offsets_.Resize(static_cast<size_t>(size_ + 2) * sizeof(int32_t)));
   SEGUE_RETURN_IF_ERROR(bytes_.Reserve(bytes_.size() + value.size()));
@@ -77,7 +78,8 @@ namespace {
 
 template <typename T>
 void GatherRows(const MergedRow* rows, int64_t n, uint32_t offset, uint8_t* out) {
-  for (int64_t i = 0; i < n; ++i) std::memcpy(out + sizeof(T) * static_cast<size_t>(i), rows[i].ref.row + offset, sizeof(T));
+  for (int64_t i = 0; i < n; ++i)
+    std::memcpy(out + sizeof(T) * static_cast<size_t>(i), rows[i].ref.row + offset, sizeof(T));
 }
 
 }  // namespace
@@ -89,7 +91,8 @@ Status ColumnBuilder::AppendRows(const MergedRow* rows, int64_t n, const RowColu
     size_t total = bytes_.size();
     for (int64_t i = 0; i < n; ++i) total += column.BytesOf(rows[i].ref).size();
     if (total > INT32_MAX) {
-      return Status::Unsupported("column '" + field_.name + "' holds over 2 GiB of text in one batch; use smaller batches");
+      return Status::Unsupported("column '" + field_.name +
+                                 "' holds over 2 GiB of text in one batch; use smaller batches");
     }
     SEGUE_RETURN_IF_ERROR(offsets_.Resize(static_cast<size_t>(size_ + n + 1) * sizeof(int32_t)));
     SEGUE_RETURN_IF_ERROR(bytes_.Reserve(total));
@@ -149,8 +152,8 @@ Status ColumnBuilder::AppendView(const ArrayView& view, const Selection& selecti
   uint8_t* out = values_.data() + static_cast<size_t>(first) * width;
   const auto copy = [&]<typename T>(T) {
     for (int64_t i = 0; i < selection.n; ++i) {
-      std::memcpy(out + sizeof(T) * static_cast<size_t>(i), view.values + sizeof(T) * static_cast<size_t>(selection.At(i)),
-                  sizeof(T));
+      std::memcpy(out + sizeof(T) * static_cast<size_t>(i),
+                  view.values + sizeof(T) * static_cast<size_t>(selection.At(i)), sizeof(T));
     }
   };
   if (field_.type.id == TypeId::kBool) {
@@ -253,9 +256,8 @@ Result<ExportColumn> ColumnBuilder::Finish(DictionaryExport* dictionary) {
   ExportColumn column;
   auto held = std::make_shared<Buffers>();
   if (field_.type.id == TypeId::kDictionary) {
-    SEGUE_ASSIGN_OR_RETURN(
-        const DictionaryExport::Entries entries,
-        dictionary->For(values_.as<int32_t>(), nulls_ > 0 ? valid_.data() : nullptr, size_));
+    SEGUE_ASSIGN_OR_RETURN(const DictionaryExport::Entries entries,
+                           dictionary->For(values_.as<int32_t>(), nulls_ > 0 ? valid_.data() : nullptr, size_));
     column.dictionary = entries.values;
     column.dictionary_length = entries.size;
   }

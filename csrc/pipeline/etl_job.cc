@@ -26,8 +26,7 @@ Result<std::shared_ptr<EtlJob>> EtlJob::Make(EtlOptions options) {
     return Status::Invalid("partitions=" + std::to_string(options.partitions) + " must not be negative");
   }
   if (options.partitions > 0 && options.partition_columns.empty()) {
-    return Status::Invalid("partitions=" + std::to_string(options.partitions) +
-                           " needs the columns to partition by");
+    return Status::Invalid("partitions=" + std::to_string(options.partitions) + " needs the columns to partition by");
   }
   if (options.partitions == 0 && !options.partition_columns.empty()) {
     return Status::Invalid("partition columns need a number of partitions above 0");
@@ -169,8 +168,8 @@ Status EtlJob::Begin(const Schema& schema) {
         const int attribute = joins_[earlier].table->IndexOf(join.on);
         if (attribute < 0) continue;
         join.through = static_cast<int>(earlier);
-        SEGUE_ASSIGN_OR_RETURN(
-            join.chain, joins_[earlier].table->MatchAttribute(static_cast<size_t>(attribute), *join.table));
+        SEGUE_ASSIGN_OR_RETURN(join.chain,
+                               joins_[earlier].table->MatchAttribute(static_cast<size_t>(attribute), *join.table));
       }
       if (join.through < 0) return SourceColumn(join.on, "join column").status();
     }
@@ -313,10 +312,9 @@ Status EtlJob::ConsumeChunk(int64_t begin, int64_t n, const Murmur3Batch* hashes
   if (!split_columns_.empty()) {
     std::vector<const ArrayView*> split_views;
     for (const size_t column : split_columns_) split_views.push_back(&views[column]);
-    SEGUE_RETURN_IF_ERROR(
-        split_assigner_->Assign(split_views, Selection{begin, dropping ? chosen_.data() : nullptr,
-                                                       static_cast<int64_t>(kept)},
-                                split_ids_.data()));
+    SEGUE_RETURN_IF_ERROR(split_assigner_->Assign(
+        split_views, Selection{begin, dropping ? chosen_.data() : nullptr, static_cast<int64_t>(kept)},
+        split_ids_.data()));
   } else if (split_rows_.empty()) {
     split_rows_.push_back(0);
   }

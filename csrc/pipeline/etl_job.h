@@ -61,11 +61,11 @@ struct EtlSplit {
 
 struct EtlMetrics {
   int64_t rows_in = 0;
-  int64_t rows_out = 0;  // rows kept
+  int64_t rows_out = 0;          // rows kept
   std::vector<int64_t> dropped;  // by join
   uint64_t peak_memory = 0;
   uint64_t dimension_bytes = 0;
-  uint64_t row_bytes = 0;  // packed, strings aside
+  uint64_t row_bytes = 0;    // packed, strings aside
   uint64_t batch_bytes = 0;  // limit of an output batch
   SortMetrics sort;
 };
@@ -86,6 +86,8 @@ class EtlJob : public std::enable_shared_from_this<EtlJob> {
 
   // After Finish, by value, null first. Splits without rows do not exist.
   const std::vector<EtlSplit>& splits() const { return splits_; }
+  // Types of the split columns' values; after the first Consume.
+  const std::vector<ColumnType>& split_types() const { return split_assigner_->columns(); }
   // After the first Consume: source columns, then joined ones.
   Result<Schema> output_schema() const;
   // Rows of a split in order, restricted to buckets [first_bucket, last_bucket].
@@ -106,10 +108,10 @@ class EtlJob : public std::enable_shared_from_this<EtlJob> {
     std::shared_ptr<const BroadcastTable> table;
     JoinType how = JoinType::kInner;
     std::string on;
-    int column = -1;       // source column it is looked up by ...
-    int through = -1;      // ... or the earlier join whose attribute it is,
-    std::vector<uint32_t> chain;  // then row of that table -> row of this one
-    int stored = -1;       // layout column that keeps the match; -1: looked up again at output
+    int column = -1;                // source column it is looked up by ...
+    int through = -1;               // ... or the earlier join whose attribute it is,
+    std::vector<uint32_t> chain;    // then row of that table -> row of this one
+    int stored = -1;                // layout column that keeps the match; -1: looked up again at output
     std::vector<uint32_t> by_code;  // matches by job-wide dictionary code, made at Finish
     std::optional<BroadcastTable::Prober> prober;
     std::atomic<int64_t> dropped{0};
@@ -183,7 +185,7 @@ class EtlStream {
   std::unique_ptr<RunMerger> merger_;
   int64_t row_group_rows_ = 0;
   uint64_t joined_row_bytes_ = 0;  // of the joined columns, estimated
-  std::vector<size_t> columns_;  // layout columns that are decoded: output ones, then what only joins need
+  std::vector<size_t> columns_;    // layout columns that are decoded: output ones, then what only joins need
   std::vector<ColumnBuilder> builders_;
   int64_t rows_ = 0;
   std::vector<std::pair<int64_t, uint32_t>> bucket_starts_;  // (row, bucket) in the batch being built

@@ -125,8 +125,7 @@ Status EtlStream::Emit(int64_t rows, ArrowArray* out) {
       const ColumnBuilder& column = next[decoded(join.column)];
       const auto* codes = column.values<int32_t>();
       for (int64_t i = 0; i < rows; ++i) {
-        matches[j][static_cast<size_t>(i)] =
-            column.IsNull(i) ? kNoMatch : join.by_code[static_cast<size_t>(codes[i])];
+        matches[j][static_cast<size_t>(i)] = column.IsNull(i) ? kNoMatch : join.by_code[static_cast<size_t>(codes[i])];
       }
     }
   }

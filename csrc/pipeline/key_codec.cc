@@ -7,13 +7,11 @@ namespace segue {
 namespace {
 
 struct Range {
-  int top;     // bit numbers from 127 (most significant) down, both inclusive
+  int top;  // bit numbers from 127 (most significant) down, both inclusive
   int bottom;
 };
 
-bool BitAt(Key128 mask, int bit) {
-  return ((bit >= 64 ? mask.hi >> (bit - 64) : mask.lo >> bit) & 1) != 0;
-}
+bool BitAt(Key128 mask, int bit) { return ((bit >= 64 ? mask.hi >> (bit - 64) : mask.lo >> bit) & 1) != 0; }
 
 }  // namespace
 

@@ -19,9 +19,7 @@ void MemoryRun::Commit(int64_t rows) {
 }
 
 // Pages that were reserved but never written take no memory: sizes count, not capacities.
-void MemoryRun::Count(uint64_t scratch) {
-  reservation_.Resize(rows_.size() + heap_.size() + keys_.size() + scratch);
-}
+void MemoryRun::Count(uint64_t scratch) { reservation_.Resize(rows_.size() + heap_.size() + keys_.size() + scratch); }
 
 template <typename Entry>
 void MemoryRun::SortTies(Entry* entries) const {

@@ -140,8 +140,7 @@ Murmur3Batch::Murmur3Batch(std::vector<const ArrayView*> columns, uint32_t seed)
   if (dictionary.length >= columns_[0]->length) return;
   entries_.resize(static_cast<size_t>(dictionary.length));
   for (int64_t i = 0; i < dictionary.length; ++i) {
-    entries_[static_cast<size_t>(i)] =
-        dictionary.IsNull(i) ? seed_ : murmur3::HashBytes(dictionary.StringAt(i), seed_);
+    entries_[static_cast<size_t>(i)] = dictionary.IsNull(i) ? seed_ : murmur3::HashBytes(dictionary.StringAt(i), seed_);
   }
 }
 

@@ -39,8 +39,7 @@ Status RowIntake::Pack(const Selection& selection, uint8_t* rows, Buffer* heap) 
   uint64_t dictionary_bytes = 0;
   for (size_t c = 0; c < source_columns_; ++c) {
     bool nulls = false;
-    SEGUE_RETURN_IF_ERROR(
-        layout_->PackColumn(c, batch_->columns()[c], selection, rows, heap, &mappers_[c], &nulls));
+    SEGUE_RETURN_IF_ERROR(layout_->PackColumn(c, batch_->columns()[c], selection, rows, heap, &mappers_[c], &nulls));
     if (nulls) nulls_[c] = 1;
     if (dictionaries_[c] != nullptr) dictionary_bytes += dictionaries_[c]->memory_bytes();
   }

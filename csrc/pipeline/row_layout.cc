@@ -86,8 +86,8 @@ Status RowLayout::PackColumn(size_t column_index, const ArrayView& view, const S
   const auto fixed = [&]<typename T>(T) {
     const T* values = view.Values<T>();
     ForEach(
-        view, selection, [&](int64_t i, int64_t at) { StoreAs<T>(first + static_cast<size_t>(i) * stride, values[at]); },
-        null);
+        view, selection,
+        [&](int64_t i, int64_t at) { StoreAs<T>(first + static_cast<size_t>(i) * stride, values[at]); }, null);
   };
   switch (column.field.type.id) {
     case TypeId::kBool:

@@ -217,9 +217,8 @@ Status RunGenerator::Finish(const Interrupt& interrupt) {
     std::unique_lock<std::mutex> lock(mutex_);
     const uint64_t buffers = static_cast<uint64_t>(std::max(options_.threads, 1)) * options_.memory.block;
     const auto over = [&] {
-      return spilled_runs_ > 0 &&
-             (spilled_runs_ > options_.memory.max_fan_in ||
-              options_.budget->used() + spilled_runs_ * buffers > options_.memory.runs);
+      return spilled_runs_ > 0 && (spilled_runs_ > options_.memory.max_fan_in ||
+                                   options_.budget->used() + spilled_runs_ * buffers > options_.memory.runs);
     };
     while (error_.ok() && over() && SpillOldest(&lock)) {
       if (!interrupt) continue;

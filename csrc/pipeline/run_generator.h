@@ -32,11 +32,11 @@ inline constexpr uint64_t kMinMemory = uint64_t{64} << 20;
 
 // How a memory budget is shared out.
 struct SortMemory {
-  uint64_t runs = 0;        // limit for everything while rows come in, and for runs kept at the end
-  uint64_t run = 0;         // size at which a run is full, sort scratch included
-  uint64_t block = 0;       // spill block
-  uint64_t batch = 0;       // one output batch
-  size_t max_fan_in = 0;    // spilled runs that `threads` merges at once have buffers for
+  uint64_t runs = 0;      // limit for everything while rows come in, and for runs kept at the end
+  uint64_t run = 0;       // size at which a run is full, sort scratch included
+  uint64_t block = 0;     // spill block
+  uint64_t batch = 0;     // one output batch
+  size_t max_fan_in = 0;  // spilled runs that `threads` merges at once have buffers for
 
   // kMemory when `memory` is below 64 MiB. `fixed`: taken by what is not rows (dimension tables).
   static Result<SortMemory> Plan(uint64_t memory, int threads, uint64_t fixed);

@@ -47,7 +47,7 @@ class RunMerger {
  private:
   struct Source {
     std::shared_ptr<const MemoryRun> memory;
-    int64_t at = 0;   // in memory
+    int64_t at = 0;  // in memory
     int64_t end = 0;
     std::unique_ptr<BlockReader> blocks;
     Key128 key;

@@ -120,8 +120,8 @@ SortKey SortKey::Make(const RowLayout* layout, int split_bits, int bucket_bits, 
   return key;
 }
 
-void SortKey::Build(const uint8_t* rows, const uint8_t* heap, int64_t n, const uint32_t* splits,
-                    const int32_t* buckets, Key128* keys) const {
+void SortKey::Build(const uint8_t* rows, const uint8_t* heap, int64_t n, const uint32_t* splits, const int32_t* buckets,
+                    Key128* keys) const {
   for (int64_t i = 0; i < n; ++i) {
     keys[i] = First(splits == nullptr ? 0 : splits[i], buckets == nullptr ? 0 : static_cast<uint32_t>(buckets[i]));
   }
@@ -160,16 +160,12 @@ void SortKey::Build(const uint8_t* rows, const uint8_t* heap, int64_t n, const u
         break;
       }
       case TypeId::kDecimal128:
-        add([&](const uint8_t* row) {
-          return LoadAs<UInt128>(row + column.offset) ^ UInt128{1} << 127;
-        });
+        add([&](const uint8_t* row) { return LoadAs<UInt128>(row + column.offset) ^ UInt128 { 1 } << 127; });
         break;
       default:
         VisitFixed(id, [&]<typename T>(T) {
           const int value_bits = ValueBits(id);
-          add([&](const uint8_t* row) {
-            return LeftAligned(Ordered(LoadAs<T>(row + column.offset)), value_bits);
-          });
+          add([&](const uint8_t* row) { return LeftAligned(Ordered(LoadAs<T>(row + column.offset)), value_bits); });
         });
     }
     position += present_bits + ValueBits(id);

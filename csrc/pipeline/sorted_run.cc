@@ -47,8 +47,8 @@ Status SpilledRun::ReadBlock(size_t number, Buffer* buffer) const {
   const auto heap_bytes = LoadAs<uint32_t>(p + 12);
   const auto key_bytes = static_cast<uint32_t>(codec_.stored_bytes());
   const uint64_t expected = kHeaderBytes + static_cast<uint64_t>(rows) * (stride_ + key_bytes) + heap_bytes;
-  if (LoadAs<uint32_t>(p) != kMagic || LoadAs<uint32_t>(p + 4) != Crc32c(p + 8, block.size - 8) ||
-      rows != block.rows || LoadAs<uint32_t>(p + 16) != stride_ || LoadAs<uint32_t>(p + 20) != key_bytes ||
+  if (LoadAs<uint32_t>(p) != kMagic || LoadAs<uint32_t>(p + 4) != Crc32c(p + 8, block.size - 8) || rows != block.rows ||
+      LoadAs<uint32_t>(p + 16) != stride_ || LoadAs<uint32_t>(p + 20) != key_bytes ||
       LoadAs<uint64_t>(p + 24) != number || expected != block.size) {
     return Status::Corruption(path_, static_cast<int64_t>(block.offset),
                               "spill file '" + path_ + "' is damaged at offset " + std::to_string(block.offset) +
@@ -113,8 +113,7 @@ Status SpillWriter::Flush() {
   StoreAs<uint64_t>(p + 24, run_->blocks_.size());
   StoreAs<uint32_t>(p + 4, Crc32c(p + 8, block_.size() - 8));
   if (block_.size() > UINT32_MAX) return Status::Unsupported("a row of over 4 GiB cannot be spilled");
-  SEGUE_RETURN_IF_ERROR(
-      file_->Append(std::string_view(reinterpret_cast<const char*>(block_.data()), block_.size())));
+  SEGUE_RETURN_IF_ERROR(file_->Append(std::string_view(reinterpret_cast<const char*>(block_.data()), block_.size())));
   run_->blocks_.push_back({run_->bytes_, static_cast<uint32_t>(block_.size()), rows_, first_});
   run_->bytes_ += block_.size();
   run_->rows_ += rows_;

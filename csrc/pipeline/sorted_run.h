@@ -84,8 +84,8 @@ class SpillWriter {
   // Blocks of about `block_bytes`; a larger row gets a block of its own.
   // `counters` must outlive the run.
   static Result<std::unique_ptr<SpillWriter>> Create(Env* env, const std::string& path, const RowLayout* layout,
-                                                     const KeyCodec& codec, uint64_t block_bytes,
-                                                     MemoryBudget* budget, SpillCounters* counters);
+                                                     const KeyCodec& codec, uint64_t block_bytes, MemoryBudget* budget,
+                                                     SpillCounters* counters);
   // Rows come in key order.
   Status Append(Key128 key, RowRef row);
   // Without it the file is removed again.

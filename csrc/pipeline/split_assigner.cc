@@ -20,7 +20,7 @@ int64_t MonthOfDay(int64_t day) {
   const int64_t day_of_era = z - era * 146097;
   const int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
   const int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-  const int64_t shifted = (5 * day_of_year + 2) / 153;  // March is 0
+  const int64_t shifted = (5 * day_of_year + 2) / 153;              // March is 0
   const int64_t month = shifted < 10 ? shifted + 2 : shifted - 10;  // January is 0
   const int64_t year = year_of_era + era * 400 + (month <= 1 ? 1 : 0);
   return (year - 1970) * 12 + month;
@@ -187,9 +187,10 @@ void SplitAssigner::Bits(size_t column, const ArrayView& view, const Selection& 
       StringDictionary& dictionary = *strings_[column];
       for (size_t i = 0; i < count; ++i) {
         if (nulls_[i] != 0) continue;
-        bits_[i] = dictionary.Intern(view.type.id == TypeId::kDecimal128
-                                         ? std::string_view(reinterpret_cast<const char*>(view.values) + 16 * row(i), 16)
-                                         : BytesAt(view, row(i)));
+        bits_[i] =
+            dictionary.Intern(view.type.id == TypeId::kDecimal128
+                                  ? std::string_view(reinterpret_cast<const char*>(view.values) + 16 * row(i), 16)
+                                  : BytesAt(view, row(i)));
       }
       break;
     }

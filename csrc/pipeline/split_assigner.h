@@ -61,7 +61,7 @@ class SplitAssigner {
   std::optional<SplitUnit> unit_;
   std::vector<std::unique_ptr<StringDictionary>> strings_;  // by column; null for fixed-width ones
   std::vector<Node> nodes_;
-  std::vector<uint32_t> slots_;  // open addressing, node number + 1
+  std::vector<uint32_t> slots_;   // open addressing, node number + 1
   std::vector<uint32_t> leaves_;  // node of each split id
   // Scratch of one call.
   std::vector<int64_t> bits_;

@@ -88,7 +88,8 @@ Result<std::shared_ptr<const ExportColumn>> ExportStrings(const StringDictionary
   for (int32_t i = 0; i < n; ++i) {
     const std::string_view value = dictionary.At(code_at(i));
     if (held->bytes.size() + value.size() > std::numeric_limits<int32_t>::max()) {
-      return Status::Unsupported("the distinct values of a dictionary column hold over 2 GiB; make the column a string");
+      return Status::Unsupported(
+          "the distinct values of a dictionary column hold over 2 GiB; make the column a string");
     }
     held->bytes.append(value);
     held->offsets.push_back(static_cast<int32_t>(held->bytes.size()));

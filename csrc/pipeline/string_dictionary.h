@@ -31,8 +31,8 @@ class StringDictionary {
     return chunks_[static_cast<size_t>(chunk - kFirstBits)][n - (1U << chunk)];
   }
   int32_t size() const { return size_; }
-  uint64_t bytes() const { return bytes_; }            // of the strings themselves
-  uint64_t memory_bytes() const { return memory_; }    // allocated, tables included
+  uint64_t bytes() const { return bytes_; }          // of the strings themselves
+  uint64_t memory_bytes() const { return memory_; }  // allocated, tables included
 
   // The entries as an Arrow string array that owns a copy; kUnsupported past 2 GiB.
   Result<std::shared_ptr<const ExportColumn>> Export() const;
@@ -44,8 +44,8 @@ class StringDictionary {
   static constexpr uint32_t kFirst = 1U << kFirstBits;
 
   struct Slot {
-    uint32_t tag;   // high hash bits
-    int32_t code;   // -1: empty
+    uint32_t tag;  // high hash bits
+    int32_t code;  // -1: empty
   };
 
   void Grow();
