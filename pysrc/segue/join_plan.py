@@ -1,18 +1,17 @@
 """Turns the joins of a pipeline into what the native job takes: one small table per join.
 
-The native job joins on columns of the *events*. A join on a column that an earlier dimension
-brought (songs, then artists) is resolved here, by joining the two small tables once instead of
-every event twice.
+A join is on a column of the events, or on one that an earlier dimension brought (songs, then
+artists); the native job follows both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dimension import Dimension
-from .errors import InvalidError, SchemaError
+from .errors import SchemaError
 from .warehouse_types import require_columns, unknown_column, warehouse_type
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEY", "JoinSpec", "PreparedJoin", "joined_fields", "prepare_joins"]
 
-#: Name of the key in a prepared table; an event column of that name would be refused as reserved.
+#: Name of the key in a prepared table, which no output column can have.
 KEY = "__segue_key"
 
 
@@ -70,31 +69,21 @@ class JoinSpec:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class PreparedJoin:
     """A join for the native job.
 
     Attributes
     ----------
-    on
-        Column of the events.
-    how
-        ``"inner"`` or ``"left"``.
+    spec
+        The join it is.
     table
-        `KEY` (unique, not null, of the type of `on`) and the output columns by their final names.
-    specs
-        The joins of the pipeline that went into it: one, and those chained to it.
+        `KEY` (unique, not null, of the type of the column that is joined on), and the output
+        columns by their final names.
     """
 
-    on: str
-    how: str
+    spec: JoinSpec
     table: pa.Table
-    specs: list[JoinSpec] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        """For reports: the dimensions' names."""
-        return "+".join(spec.dimension for spec in self.specs)
 
 
 def joined_fields(
@@ -132,66 +121,19 @@ def joined_fields(
 def prepare_joins(
     source: pa.Schema, joins: Sequence[JoinSpec], lookup: Callable[[str], Dimension]
 ) -> list[PreparedJoin]:
-    """Return the tables to hand to the native job, chained joins folded into the join they hang on.
+    """Make the tables to hand to the native job; `joined_fields` has accepted the joins."""
+    import pyarrow as pa
 
-    Folding keeps what the single joins do to an event: it is dropped if any inner join of the
-    chain misses, and a missing row of a left join leaves nulls.
-    """
+    kinds = {column.name: column.type for column in source}
     prepared: list[PreparedJoin] = []
     for spec in joins:
         dimension = lookup(spec.dimension)
-        if spec.on in source.names:
-            keys = dimension.table.column(dimension.key)
-            columns = {KEY: keys} | {alias: dimension.table.column(name) for name, alias in spec.columns}
-            table = _fit_key(_table(columns), source.field(spec.on).type)
-            prepared.append(PreparedJoin(spec.on, spec.how, table, [spec]))
-            continue
-        host = next(join for join in prepared if spec.on in join.table.column_names)
-        mixed = {s.on_missing for s in [*host.specs, spec] if s.how == "inner"}
-        if len(mixed) > 1:
-            raise InvalidError(
-                f"the join with {spec.dimension!r} hangs on column {spec.on!r} of {host.label!r}: "
-                "give both the same on_missing"
-            )
-        host.table = _chain(host.table, spec, dimension)
-        host.specs.append(spec)
-        if spec.how == "inner":
-            host.how = "inner"
+        columns = {KEY: dimension.table.column(dimension.key)}
+        columns |= {alias: dimension.table.column(name) for name, alias in spec.columns}
+        table = pa.table(list(columns.values()), names=list(columns))
+        prepared.append(PreparedJoin(spec, _fit_key(table, kinds[spec.on])))
+        kinds |= {alias: dimension.table.schema.field(name).type for name, alias in spec.columns}
     return prepared
-
-
-def _table(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table(list(columns.values()), names=list(columns))
-
-
-def _chain(table: pa.Table, spec: JoinSpec, dimension: Dimension) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import types
-
-    on = table.column(spec.on)
-    if types.is_dictionary(on.type):
-        on = on.cast(on.type.value_type)
-    right = _fit_key(
-        _table(
-            {KEY: dimension.table.column(dimension.key)}
-            | {alias: dimension.table.column(name) for name, alias in spec.columns}
-        ),
-        on.type,
-    )
-    keys = right.column(KEY)
-    # index_in wants one array as its value set, and gives null for null and for what is not there.
-    rows = pc.index_in(
-        on, value_set=pa.concat_arrays(keys.chunks) if keys.num_chunks else pa.array([], keys.type)
-    )
-    if spec.how == "inner":
-        found = pc.is_valid(rows)
-        table, rows = table.filter(found), rows.filter(found)
-    for _, alias in spec.columns:
-        table = table.append_column(alias, right.column(alias).take(rows))
-    return table
 
 
 def _kind(of: pa.DataType) -> str:

@@ -1,22 +1,24 @@
 """Writes the splits of a pipeline run as Parquet files, several at a time.
 
 One batch of the native job is one row group. Files hold whole row groups and roll over at
-`FILE_BYTES`; a split is shared by several threads only when there are too few splits to keep
-them busy. Everything is synced before `write_splits` returns, and nothing refers to it yet.
+`FILE_BYTES`; a split is shared by several threads, by its buckets, only when there are too few
+splits to keep them busy. Everything is synced before `write_splits` returns, and nothing refers to it yet.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from .delta_stats import file_stats
@@ -25,6 +27,9 @@ from .warehouse_types import to_file_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Opens a split, from its first to its last bucket wanted.
+Read: TypeAlias = Callable[[int, int, int], Any]
 
 __all__ = ["BUCKET_RANGES", "OutputLayout", "Split", "WrittenFile", "choose_encodings", "write_splits"]
 
@@ -121,17 +126,17 @@ def choose_encodings(layout: OutputLayout, batch: pa.RecordBatch) -> tuple[list[
     return dictionary, encodings
 
 
-class _SharedSplit:
-    """A split that one thread or several take batches from."""
+class _Piece:
+    """Some buckets of a split, or all of it, read by one thread or by several in turn."""
 
-    def __init__(self, split: Split, open_stream: Callable[[], Any]) -> None:
+    def __init__(self, split: Split, numbers: Iterator[int], open_stream: Callable[[], Any]) -> None:
         self.split = split
+        self.numbers = numbers
         self._open = open_stream
         self._mutex = threading.Lock()
         self._stream: Any = None
         self._reader: pa.RecordBatchReader | None = None
         self._taken = 0
-        self._files = 0
         self._ended = False
 
     def next(self) -> tuple[pa.RecordBatch, tuple[int, int] | None] | None:
@@ -155,11 +160,6 @@ class _SharedSplit:
             bucket_range = ranges[self._taken] if self._taken < len(ranges) else None
             self._taken += 1
             return batch, bucket_range
-
-    def file_number(self) -> int:
-        with self._mutex:
-            self._files += 1
-            return self._files - 1
 
 
 class _FileWriter:
@@ -260,7 +260,7 @@ class _Output:
         self.run_id = run_id
         self.layout = layout
         self.stop = threading.Event()
-        self.tasks: queue.SimpleQueue[_SharedSplit] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[_Piece] = queue.SimpleQueue()
         self.files: list[WrittenFile] = []
         self._created = created
         self._on_rows = on_rows
@@ -280,7 +280,7 @@ class _Output:
             self.stop.set()
             raise
 
-    def _write_split(self, task: _SharedSplit) -> None:
+    def _write_split(self, task: _Piece) -> None:
         writer: _FileWriter | None = None
         try:
             while not self.stop.is_set():
@@ -304,9 +304,11 @@ class _Output:
             if writer is not None:
                 writer.abandon()
 
-    def _begin(self, task: _SharedSplit, batch: pa.RecordBatch) -> _FileWriter:
+    def _begin(self, task: _Piece, batch: pa.RecordBatch) -> _FileWriter:
         folder = self.folder / task.split.folder
-        name = f"part-{self.run_id}-{task.split.index:05d}-{task.file_number():03d}.zstd.parquet"
+        with self._mutex:
+            number = next(task.numbers)
+        name = f"part-{self.run_id}-{task.split.index:05d}-{number:03d}.zstd.parquet"
         with self._mutex:
             if self._encodings is None:
                 self._encodings = choose_encodings(self.layout, batch)
@@ -314,7 +316,7 @@ class _Output:
         folder.mkdir(parents=True, exist_ok=True)
         return _FileWriter(folder / name, self.layout, self._encodings)
 
-    def _finish(self, task: _SharedSplit, writer: _FileWriter) -> None:
+    def _finish(self, task: _Piece, writer: _FileWriter) -> None:
         size, stats = writer.finish()
         path = str(writer.path.relative_to(self.folder))
         with self._mutex:
@@ -323,7 +325,7 @@ class _Output:
 
 def write_splits(
     splits: Sequence[Split],
-    read: Callable[[int], Any],
+    read: Read,
     folder: Path,
     run_id: str,
     layout: OutputLayout,
@@ -338,7 +340,8 @@ def write_splits(
     splits
         What to write, in any order.
     read
-        Opens the stream of a split by its index: one batch per row group, and ``bucket_ranges``.
+        Opens the stream of a split (by its index) and a range of its buckets, both inclusive: one
+        batch per row group, and ``bucket_ranges``.
     folder
         The table's folder.
     run_id
@@ -353,14 +356,8 @@ def write_splits(
         Told the rows of each row group written; called from the threads.
     """
     output = _Output(folder, run_id, layout, created, on_rows)
-    total = sum(split.rows for split in splits) or 1
-    for split in sorted(splits, key=lambda s: -s.rows):
-        shared = _SharedSplit(split, lambda index=split.index: read(index))  # type: ignore[misc]
-        sharers = 1
-        if split.rows >= SHARED_SPLIT_ROWS:
-            sharers = max(1, min(threads, round(split.rows * threads / total)))
-        for _ in range(sharers):
-            output.tasks.put(shared)
+    for piece in _pieces(splits, read, max(layout.buckets, 1), threads):
+        output.tasks.put(piece)
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="segue-write") as pool:
             futures = [pool.submit(output.work) for _ in range(min(threads, output.tasks.qsize()))]
@@ -376,6 +373,23 @@ def write_splits(
     except OSError as e:
         raise storage_error(e, f"cannot write Parquet files below {folder}") from e
     return sorted(output.files, key=lambda f: f.path)
+
+
+def _pieces(splits: Sequence[Split], read: Read, buckets: int, threads: int) -> Iterator[_Piece]:
+    """Cut the work so that no thread is left alone with a large split; the largest first."""
+    total = sum(split.rows for split in splits) or 1
+    for split in sorted(splits, key=lambda s: -s.rows):
+        workers = 1
+        if split.rows >= SHARED_SPLIT_ROWS:
+            workers = max(1, min(threads, round(split.rows * threads / total)))
+        numbers = itertools.count()
+        if workers <= buckets:
+            for i in range(workers):
+                first, last = buckets * i // workers, buckets * (i + 1) // workers - 1
+                yield _Piece(split, numbers, functools.partial(read, split.index, first, last))
+        else:  # Too few buckets: the threads take turns at one stream.
+            piece = _Piece(split, numbers, functools.partial(read, split.index, 0, buckets - 1))
+            yield from itertools.repeat(piece, workers)
 
 
 def _sync_folders(root: Path, files: Sequence[WrittenFile]) -> None:

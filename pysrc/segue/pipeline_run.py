@@ -287,7 +287,7 @@ class _Run:
     ) -> list[WrittenFile]:
         return write_splits(
             splits,
-            lambda index: job.read(index, row_group),
+            lambda index, first, last: job.read(index, row_group, first, last),
             self._table.folder,
             self._run_id,
             layout,
@@ -341,13 +341,14 @@ def _native_job(
         definition.time_unit,
         [] if definition.time_unit else list(by),
         SEQUENCE,
-        memory,
+        # The rest is for encoding what the job gives.
+        max(MINIMUM_MEMORY, memory - memory // 8),
         threads,
         scratch,
     )
     for join in joins:
         columns = [name for name in join.table.column_names if name != KEY]
-        job.add_join(join.table.__arrow_c_stream__(), join.on, KEY, columns, join.how)
+        job.add_join(join.table.__arrow_c_stream__(), join.spec.on, KEY, columns, join.spec.how)
     return job
 
 
@@ -388,10 +389,11 @@ def _consume(
             raise failure[0] from None
         raise
     for join, dropped in zip(joins, job.metrics["dropped"], strict=True):
-        if dropped and any(spec.on_missing == "error" for spec in join.specs):
+        if dropped and join.spec.on_missing == "error":
             raise InvalidError(
-                f'{dropped} events have no row in {join.label} (joined on {join.on!r}, on_missing="error"); '
-                'nothing was published. Put the rows there, or use on_missing="drop" or how="left"'
+                f"{dropped} events have no row in {join.spec.dimension!r} (joined on {join.spec.on!r}, "
+                'on_missing="error"); nothing was published. Put the rows there, or use on_missing="drop" '
+                'or how="left"'
             )
     return bytes_in
 
@@ -415,7 +417,7 @@ def _splits(
     splits = []
     values: dict[str, str | None]
     for index, (value, rows) in enumerate(job.splits):
-        values: dict[str, str | None] = {}
+        values = {}
         if definition.time_unit:
             values = {names[0]: _time_text(definition.time_unit, value)}
         elif names:
@@ -517,8 +519,8 @@ def _row_group_rows(schema: pa.Schema, memory: int, threads: int) -> int:
 def _dropped(joins: Sequence[PreparedJoin], counts: Sequence[int]) -> dict[str, int]:
     dropped: dict[str, int] = {}
     for join, count in zip(joins, counts, strict=True):
-        if join.how == "inner":
-            dropped[join.label] = dropped.get(join.label, 0) + count
+        if join.spec.how == "inner":
+            dropped[join.spec.dimension] = dropped.get(join.spec.dimension, 0) + count
     return dropped
 
 

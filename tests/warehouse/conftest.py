@@ -215,8 +215,12 @@ class ModelEtlJob:
             return list(zip(*(table.column(c).to_pylist() for c in self._split_columns), strict=True))
         return [None] * table.num_rows
 
-    def read(self, split: int, row_group_rows: int) -> ModelStream:
-        return ModelStream(list(self._parts.values())[split], row_group_rows)
+    def read(
+        self, split: int, row_group_rows: int, first_bucket: int = 0, last: int | None = None
+    ) -> ModelStream:
+        # It has one bucket, the first.
+        table = list(self._parts.values())[split]
+        return ModelStream(table if first_bucket == 0 else table.slice(0, 0), row_group_rows)
 
     def cancel(self) -> None:
         pass

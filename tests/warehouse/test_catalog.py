@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from segue.catalog import (
     decode,
     encode,
 )
+from segue.pipeline import PipelineDefinition
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
 states = st.builds(
@@ -113,6 +115,18 @@ def test_a_failed_change_leaves_the_catalog_alone(tmp_path: Path) -> None:
     assert catalog.path.read_bytes() == before
     catalog.update(lambda state: (state, None))
     assert catalog.path.read_bytes() == before
+
+
+def test_the_example_of_the_format_page_reads() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "catalog.md").read_text()
+    example = re.search(r"## Example\n\n```json\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    state = decode(example[1].encode())
+    assert state.find("FACT_PLAYS") == ("fact", "fact_plays")
+    pipeline = PipelineDefinition.from_json(state.pipelines["listens:fact_plays"].definition)
+    assert pipeline.to_json() == state.pipelines["listens:fact_plays"].definition
+    assert pipeline.id == "listens:fact_plays"
+    assert decode(encode(state)) == state
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a-b", "é", "1a", "a/b", "..", "a" * 129, "a\n", None, 7])
