@@ -138,52 +138,59 @@ void AppendRows(const StoreSchema& schema, const ColumnBatch& from, const uint32
   Gather(schema, from, n, [order](size_t i) -> size_t { return order[i]; }, wanted, to);
 }
 
+void EncodeKeyPart(TypeId type, const uint8_t* value, std::string_view bytes, std::string* out) {
+  switch (type) {
+    case TypeId::kBool:
+    case TypeId::kUInt8:
+      PutBigEndian(*value, out);
+      break;
+    case TypeId::kUInt16:
+      PutBigEndian(LoadAs<uint16_t>(value), out);
+      break;
+    case TypeId::kUInt32:
+      PutBigEndian(LoadAs<uint32_t>(value), out);
+      break;
+    case TypeId::kUInt64:
+      PutBigEndian(LoadAs<uint64_t>(value), out);
+      break;
+    case TypeId::kInt8:
+      PutSigned(*value, out);
+      break;
+    case TypeId::kInt16:
+      PutSigned(LoadAs<uint16_t>(value), out);
+      break;
+    case TypeId::kInt32:
+    case TypeId::kDate32:
+      PutSigned(LoadAs<uint32_t>(value), out);
+      break;
+    case TypeId::kInt64:
+    case TypeId::kTimestamp:
+      PutSigned(LoadAs<uint64_t>(value), out);
+      break;
+    case TypeId::kDecimal128:
+      PutSigned(LoadAs<__uint128_t>(value), out);
+      break;
+    case TypeId::kFloat32:
+      PutFloat<uint32_t>(LoadAs<float>(value), out);
+      break;
+    case TypeId::kFloat64:
+      PutFloat<uint64_t>(LoadAs<double>(value), out);
+      break;
+    case TypeId::kString:
+    case TypeId::kBinary:
+    case TypeId::kDictionary:
+      PutEscaped(bytes, out);
+      break;
+  }
+}
+
 void EncodeKey(const StoreSchema& schema, const ColumnBatch& batch, size_t row, std::string* out) {
   for (const int c : schema.key) {
     const ColumnData& column = batch.columns[static_cast<size_t>(c)];
-    switch (schema.columns[static_cast<size_t>(c)].field.type.id) {
-      case TypeId::kBool:
-      case TypeId::kUInt8:
-        PutBigEndian(column.Get<uint8_t>(row), out);
-        break;
-      case TypeId::kUInt16:
-        PutBigEndian(column.Get<uint16_t>(row), out);
-        break;
-      case TypeId::kUInt32:
-        PutBigEndian(column.Get<uint32_t>(row), out);
-        break;
-      case TypeId::kUInt64:
-        PutBigEndian(column.Get<uint64_t>(row), out);
-        break;
-      case TypeId::kInt8:
-        PutSigned(column.Get<uint8_t>(row), out);
-        break;
-      case TypeId::kInt16:
-        PutSigned(column.Get<uint16_t>(row), out);
-        break;
-      case TypeId::kInt32:
-      case TypeId::kDate32:
-        PutSigned(column.Get<uint32_t>(row), out);
-        break;
-      case TypeId::kInt64:
-      case TypeId::kTimestamp:
-        PutSigned(column.Get<uint64_t>(row), out);
-        break;
-      case TypeId::kDecimal128:
-        PutSigned(column.Get<__uint128_t>(row), out);
-        break;
-      case TypeId::kFloat32:
-        PutFloat<uint32_t>(column.Get<float>(row), out);
-        break;
-      case TypeId::kFloat64:
-        PutFloat<uint64_t>(column.Get<double>(row), out);
-        break;
-      case TypeId::kString:
-      case TypeId::kBinary:
-      case TypeId::kDictionary:
-        PutEscaped(column.Bytes(row), out);
-        break;
-    }
+    const StoreColumn& spec = schema.columns[static_cast<size_t>(c)];
+    const auto width = static_cast<size_t>(spec.width);
+    EncodeKeyPart(spec.field.type.id, column.values.data() + row * width,
+                  width == 0 ? column.Bytes(row) : std::string_view(), out);
   }
 }
 

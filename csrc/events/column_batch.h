@@ -84,6 +84,8 @@ void AppendRows(const StoreSchema& schema, const ColumnBatch& from, const uint32
 // biased big-endian, floats by total order with -0 as 0, bytes escaped so that
 // a prefix sorts first, columns one after the other). Appends to `out`.
 void EncodeKey(const StoreSchema& schema, const ColumnBatch& batch, size_t row, std::string* out);
+// One key column's part of it: `value` for fixed-width types, else `bytes`.
+void EncodeKeyPart(TypeId type, const uint8_t* value, std::string_view bytes, std::string* out);
 // The bloom hash of an encoded key. Stands in files: never change it.
 uint64_t KeyHash(std::string_view encoded_key);
 

@@ -1,0 +1,198 @@
+// EventStore: Act 1. A durable, append-only LSM store of one event table.
+//
+//   append ─► WAL ─► memtable (skiplist + sorted runs) ─flush─► SSTables
+//
+// Files of a store directory: MANIFEST (what it consists of), LOCK (one writer),
+// wal-NNNNNN.log (by generation; blocks of retired ones are reused), sst-NNNNNN.sst.
+//
+// Thread safety: every method may be called from any thread. Writers take
+// mutex_ for the copy into WAL and memtable only; callers that wait for
+// durability share one sync of whoever came first (group commit).
+//
+// Invariants:
+//  1. Sequence numbers are consecutive in the order of the WAL; a batch is one
+//     record, so it is recovered whole or not at all.
+//  2. One WAL file backs one memtable; its blocks are reused only after the
+//     manifest names the SSTable that holds its rows and no longer the WAL.
+//  3. synced_seq_ = s means: all rows up to s survive power loss.
+//  4. After a failed WAL sync nothing is written any more (poison_): the kernel
+//     may have dropped the pages, so a retry could acknowledge lost data.
+//
+// Ownership: owns its background threads, which end in Close(). Snapshots
+// outlive the store.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "events/manifest.h"
+#include "events/memtable.h"
+#include "events/snapshot.h"
+#include "events/wal_writer.h"
+
+namespace segue {
+
+enum class Durability : uint8_t {
+  kCommit = 0,    // on return the event survives power loss
+  kInterval = 1,  // synced every sync_interval_ms; power loss can take that much
+  kOs = 2,        // survives a killed process, not power loss
+};
+
+struct StoreOptions {
+  // Behaviour.
+  Durability durability = Durability::kCommit;
+  bool read_only = false;
+  uint32_t sync_interval_ms = 5;  // kInterval: at most about this much is lost to power loss
+
+  // Speed and space; any value gives the same results.
+  uint64_t wal_bytes = uint64_t{64} << 20;      // preallocated per WAL file
+  uint64_t memtable_bytes = uint64_t{64} << 20; // flushed when larger; memory is about four times this
+  size_t max_immutable = 2;                     // memtables waiting for flush before writers wait
+  SstOptions sst;
+};
+
+struct StoreStats {
+  uint64_t sequence = 0;
+  uint64_t synced_sequence = 0;
+  uint64_t flushed_sequence = 0;
+  uint64_t skiplist_rows = 0;
+  uint64_t run_rows = 0;
+  uint64_t runs = 0;
+  uint64_t immutable_memtables = 0;
+  uint64_t memtable_bytes = 0;
+  uint64_t tables = 0;
+  uint64_t table_rows = 0;
+  uint64_t table_bytes = 0;
+  uint64_t tokens = 0;
+  // Since open:
+  uint64_t appended_rows = 0;
+  uint64_t wal_bytes_written = 0;
+  uint64_t table_bytes_written = 0;
+  uint64_t syncs = 0;
+  uint64_t flushes = 0;
+  uint64_t stalls = 0;  // appends that waited for a flush
+  uint64_t bloom_probes = 0;
+  uint64_t bloom_useful = 0;  // probes that spared a read
+  std::string background_error;
+};
+
+struct SequenceRange {
+  uint64_t first;
+  uint64_t last;  // first - 1 when empty
+};
+
+class EventStore {
+ public:
+  static Status Create(Env* env, const std::string& dir, const StoreSchema& schema);
+  static Result<std::shared_ptr<EventStore>> Open(std::shared_ptr<Env> env, const std::string& dir,
+                                                  StoreOptions options);
+  ~EventStore();
+  EventStore(const EventStore&) = delete;
+  EventStore& operator=(const EventStore&) = delete;
+
+  const StoreCore& core() const { return *core_; }
+  std::string store_id() const;  // hex
+  bool read_only() const { return options_.read_only; }
+
+  // `row` is packed by core().format and was checked.
+  Result<uint64_t> AppendRow(std::string_view row);
+  // Atomic. A token that was committed before returns its first range.
+  Result<SequenceRange> AppendBatch(const ColumnBatch& batch, std::string_view token);
+
+  Result<uint64_t> Sync();  // makes all acknowledged rows durable; returns the last of them
+  Status Flush();           // everything into SSTables
+  Result<std::shared_ptr<const Snapshot>> GetSnapshot();
+  void CountBloom(uint64_t probes, uint64_t useful);
+  Result<StoreStats> Stats();
+  Status Verify();  // reads every checksum of every file
+  Status RecordHandoff(uint64_t seq);
+  Status Close();  // idempotent; syncs
+
+ private:
+  struct Immutable {
+    std::shared_ptr<Memtable> memtable;
+    std::shared_ptr<WalWriter> wal;
+    std::string wal_path;
+    uint64_t last_seq;
+    uint64_t next_generation;  // the first WAL generation that does not belong to it
+    std::vector<TokenEntry> tokens;
+  };
+  using Token = std::pair<uint64_t, uint64_t>;  // 128-bit hash of the caller's string
+  static Token HashToken(std::string_view token);
+
+  EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest);
+
+  // event_store_recovery.cc
+  Status Recover();
+  Status RecoverTables();
+  Status ReplayWals();
+  struct Replay;
+  Status ReplayOne(const std::string& path, Replay* replay);
+
+  Status CheckWritable();
+  std::string WalPath(uint64_t generation) const;
+  std::string TablePath(uint64_t number) const;
+
+  // All with mutex_ held.
+  Result<uint8_t*> ReserveLocked(std::unique_lock<std::mutex>* lock, size_t payload);
+  Status OpenWalLocked(size_t payload);
+  Result<std::shared_ptr<WalWriter>> CreateWalLocked(uint64_t capacity);
+  void SealMemtableLocked();
+  Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
+  std::vector<MemtableView> ViewsLocked() const;
+
+  Status SyncTo(uint64_t seq);
+  Status Acknowledge(uint64_t seq);
+  Status WriteManifest(const Manifest& manifest);
+  Status FlushOne(Immutable immutable);
+  void InstallTable(const Immutable& immutable, Manifest manifest, std::shared_ptr<const SstReader> table);
+  void FlushLoop();
+  void MergeLoop();
+  void IntervalLoop();
+
+  const std::shared_ptr<StoreCore> core_;
+  const StoreOptions options_;
+  std::unique_ptr<FileLock> lock_file_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  Manifest manifest_;
+  std::vector<std::shared_ptr<const SstReader>> tables_;
+  std::shared_ptr<Memtable> memtable_;
+  std::vector<TokenEntry> memtable_tokens_;
+  std::shared_ptr<WalWriter> wal_;  // null until the first append after open or rotation
+  std::vector<std::string> retired_wals_;  // files whose blocks the next WAL may reuse
+  uint64_t next_generation_ = 1;
+  std::deque<Immutable> immutables_;
+  std::vector<std::shared_ptr<WalWriter>> unsynced_;  // older WALs whose end is not synced yet
+  std::map<Token, TokenEntry> tokens_;
+  uint64_t last_seq_ = 0;
+  bool closed_ = false;
+  bool stop_ = false;
+  Status flush_error_;
+  StoreStats counters_;
+  std::condition_variable flush_cv_;  // work for the flush thread
+  std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be
+  std::condition_variable merge_cv_;
+  std::condition_variable interval_cv_;
+
+  std::mutex manifest_mutex_;  // one manifest write at a time; taken before mutex_
+
+  std::mutex sync_mutex_;  // guards what follows; taken before mutex_
+  std::condition_variable sync_cv_;
+  bool syncing_ = false;
+  uint64_t synced_seq_ = 0;
+  Status poison_;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace segue

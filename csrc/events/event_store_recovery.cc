@@ -1,0 +1,184 @@
+// Recovery: from the files of a store back to its state, at open.
+//
+// 1. The manifest names the SSTables; each is opened, its tokens are loaded.
+// 2. WAL files at or above the manifest's floor are replayed in generation
+//    order. All but the newest are flushed to SSTables; the records of the
+//    newest are written again into a WAL of a new generation, which is synced
+//    before the manifest's floor moves to it. So a log is never appended to
+//    behind a torn tail, where stale records of the same generation could lie.
+// 3. Files that the manifest does not name are leftovers of a crash: removed.
+//
+// A reader (mode "r") does 1 and 2 in memory only and changes nothing.
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/hash.h"
+#include "events/event_store.h"
+#include "events/wal_payload.h"
+#include "events/wal_reader.h"
+
+namespace segue {
+
+struct EventStore::Replay {
+  bool any = false;            // a log was replayed before this one
+  uint64_t synced_seq = 0;     // rows up to it were certainly synced
+  WalWriter* relog = nullptr;  // where to write the records again; null: nowhere
+};
+
+Status EventStore::Recover() {
+  memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
+  next_generation_ = manifest_.wal_floor;
+  last_seq_ = manifest_.flushed_seq;
+  SEGUE_RETURN_IF_ERROR(RecoverTables());
+  SEGUE_RETURN_IF_ERROR(ReplayWals());
+  // Only now: during replay last_seq_ says what is there, not what was published.
+  last_seq_ = std::max(last_seq_, manifest_.handoff_seq);
+  synced_seq_ = std::max(synced_seq_, manifest_.handoff_seq);
+  return {};
+}
+
+Status EventStore::RecoverTables() {
+  Env* env = core_->env.get();
+  std::set<std::string> live;
+  for (const SstMeta& meta : manifest_.tables) {
+    const std::string path = TablePath(meta.file_number);
+    live.insert(path);
+    SEGUE_ASSIGN_OR_RETURN(const bool exists, env->Exists(path));
+    if (!exists) {
+      return Status::Corruption(path, 0, "'" + path + "' is named by the manifest but missing; restore it from a "
+                                         "backup of this store");
+    }
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
+                           SstReader::Open(env, path, &core_->schema, &core_->interners));
+    for (const TokenEntry& token : reader->tokens()) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
+    tables_.push_back(std::move(reader));
+  }
+  if (options_.read_only) return {};
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
+  for (const std::string& name : names) {
+    const std::string path = JoinPath(core_->dir, name);
+    const bool leftover = name.ends_with(".tmp") || name.ends_with(".new") || (name.ends_with(".sst") && !live.contains(path));
+    if (leftover) SEGUE_RETURN_IF_ERROR(env->Remove(path));
+  }
+  return {};
+}
+
+// Applies the records of one WAL to memtable_.
+Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
+  StoreId id;
+  std::memcpy(id.data(), manifest_.store_id.data(), id.size());
+  SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
+  // The tail of the log before it was lost with the power, unsynced; then
+  // nothing in this one was acknowledged as durable, and it must not leave a hole.
+  if (replay->any && reader->header().first_sequence > last_seq_ + 1) return {};
+  replay->any = true;
+  uint64_t rows_before_sync = 0;
+  WalRecord record;
+  for (;;) {
+    SEGUE_ASSIGN_OR_RETURN(const bool more, reader->Next(&record));
+    if (!more) break;
+    const uint64_t last = record.first_seq + record.count - 1;
+    if (last <= manifest_.flushed_seq) continue;  // its memtable was flushed already
+    const Status malformed = Status::Corruption(
+        path, static_cast<int64_t>(reader->last_offset()),
+        "'" + path + "': a record before offset " + std::to_string(reader->last_offset()) + " does not fit the schema");
+    if (record.type == WalRecordType::kRows) {
+      if (record.count != 1 || !core_->format.Check(record.payload).ok()) return malformed;
+      const auto* row = reinterpret_cast<const uint8_t*>(record.payload.data());
+      std::string key;
+      core_->format.EncodeRowKey(row, &key);
+      memtable_->AddRow(key, core_->format.TimeAt(row), record.first_seq, record.payload);
+    } else {
+      BatchHeader header;
+      ColumnBatch batch;
+      if (!DecodeBatch(core_->schema, core_->interners, record.payload, record.count, &header, &batch)) {
+        return malformed;
+      }
+      memtable_->AddRun(MemtableRun::FromBatch(core_->schema, batch, record.first_seq));
+      if (!header.token.empty()) {
+        const Token key = HashToken(header.token);
+        const TokenEntry entry{key.first, key.second, header.content_hash, record.first_seq, last};
+        tokens_.emplace(key, entry);
+        memtable_tokens_.push_back(entry);
+      }
+    }
+    if (replay->relog != nullptr) {
+      uint8_t* room = replay->relog->Reserve(record.payload.size());
+      if (room == nullptr) return Status::Io(path, 0, "the WAL that takes over '" + path + "' is too small");
+      std::memcpy(room, record.payload.data(), record.payload.size());
+      replay->relog->Commit(record.type, record.first_seq, record.count, record.payload.size());
+    }
+    last_seq_ = std::max(last_seq_, last);
+    if (reader->last_offset() <= reader->synced_to()) rows_before_sync = last;
+  }
+  replay->synced_seq = std::max(replay->synced_seq, rows_before_sync);
+  return {};
+}
+
+Status EventStore::ReplayWals() {
+  Env* env = core_->env.get();
+  StoreId id;
+  std::memcpy(id.data(), manifest_.store_id.data(), id.size());
+  struct Log {
+    uint64_t generation;
+    std::string path;
+    uint64_t capacity;
+  };
+  std::vector<Log> logs;
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
+  for (const std::string& name : names) {
+    if (!name.starts_with("wal-") || !name.ends_with(".log")) continue;
+    const std::string path = JoinPath(core_->dir, name);
+    // A retired file is needed no more, so damage to it is nobody's loss.
+    const uint64_t generation = std::strtoull(name.c_str() + 4, nullptr, 10);
+    if (generation < manifest_.wal_floor) {
+      retired_wals_.push_back(path);
+      continue;
+    }
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(env, path, id));
+    if (reader->header().generation != generation) {
+      return Status::Corruption(path, 0, "'" + path + "' holds WAL generation " +
+                                             std::to_string(reader->header().generation) + ": was it renamed?");
+    }
+    logs.push_back({generation, path, reader->capacity()});
+    next_generation_ = std::max(next_generation_, generation + 1);
+  }
+  std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
+
+  Replay replay;
+  replay.synced_seq = manifest_.flushed_seq;
+  std::shared_ptr<WalWriter> relog;
+  for (size_t i = 0; i < logs.size(); ++i) {
+    const bool newest = i + 1 == logs.size();
+    if (newest && !options_.read_only) {
+      // As large as the old log: everything in it fits.
+      SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
+      replay.relog = relog.get();
+    }
+    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, &replay));
+    if (options_.read_only || newest) continue;
+    SEGUE_RETURN_IF_ERROR(
+        FlushOne({memtable_, nullptr, logs[i].path, last_seq_, logs[i].generation + 1, std::move(memtable_tokens_)}));
+    memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
+    memtable_tokens_.clear();
+  }
+  synced_seq_ = options_.read_only ? std::min(replay.synced_seq, last_seq_) : last_seq_;
+  if (options_.read_only || !relog) return {};
+
+  SEGUE_RETURN_IF_ERROR(relog->Sync(relog->end_offset()));
+  Manifest next = manifest_;
+  next.wal_floor = relog->header().generation;
+  SEGUE_RETURN_IF_ERROR(WriteManifest(next));
+  manifest_ = std::move(next);
+  wal_ = std::move(relog);
+  retired_wals_.push_back(logs.back().path);
+  // Files beyond the two that rotation reuses only take space.
+  while (retired_wals_.size() > 2) {
+    SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back()));
+    retired_wals_.pop_back();
+  }
+  return {};
+}
+
+}  // namespace segue

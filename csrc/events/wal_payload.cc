@@ -1,0 +1,126 @@
+#include "events/wal_payload.h"
+
+#include <cstring>
+#include <unordered_map>
+
+namespace segue {
+namespace {
+
+void EncodeCoded(const Interner& interner, const ColumnData& column, size_t rows, std::string* out) {
+  std::vector<int32_t> distinct;
+  std::unordered_map<int32_t, uint32_t> local;
+  RawVector<uint32_t> codes(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    if (column.IsNull(row)) {
+      codes[row] = 0;
+      continue;
+    }
+    const auto code = column.Get<int32_t>(row);
+    const auto [entry, is_new] = local.try_emplace(code, static_cast<uint32_t>(distinct.size()));
+    if (is_new) distinct.push_back(code);
+    codes[row] = entry->second;
+  }
+  PutFixed(out, static_cast<uint32_t>(distinct.size()));
+  for (const int32_t code : distinct) PutLengthPrefixed(out, interner.At(code));
+  out->append(reinterpret_cast<const char*>(codes.data()), rows * sizeof(uint32_t));
+}
+
+bool DecodeCoded(Interner* interner, Cursor* in, size_t rows, ColumnData* column) {
+  uint32_t distinct = 0;
+  if (!in->GetFixed(&distinct) || distinct > in->remaining()) return false;
+  std::vector<std::string_view> strings(distinct);
+  for (std::string_view& text : strings) {
+    if (!in->GetLengthPrefixed(&text)) return false;
+  }
+  std::string_view raw;
+  if (!in->GetBytes(rows * sizeof(uint32_t), &raw)) return false;
+  std::vector<int32_t> global;
+  interner->InternMany(strings, &global);
+  column->values.resize(rows * sizeof(int32_t));
+  for (size_t row = 0; row < rows; ++row) {
+    const auto code = LoadAs<uint32_t>(raw.data() + row * sizeof(uint32_t));
+    const bool null = column->IsNull(row);
+    if (!null && code >= distinct) return false;
+    StoreAs<int32_t>(column->values.data() + row * sizeof(int32_t), null ? 0 : global[code]);
+  }
+  return true;
+}
+
+bool DecodeBytes(Cursor* in, size_t rows, ColumnData* column) {
+  uint32_t total = 0;
+  std::string_view lengths;
+  std::string_view bytes;
+  if (!in->GetFixed(&total) || !in->GetBytes(rows * sizeof(uint32_t), &lengths) || !in->GetBytes(total, &bytes)) {
+    return false;
+  }
+  column->offsets.resize(rows + 1);
+  uint64_t position = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    column->offsets[row] = static_cast<uint32_t>(position);
+    position += LoadAs<uint32_t>(lengths.data() + row * sizeof(uint32_t));
+    if (position > total) return false;
+  }
+  if (position != total) return false;
+  column->offsets[rows] = total;
+  column->values.assign(bytes.begin(), bytes.end());
+  return true;
+}
+
+}  // namespace
+
+void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch,
+                   std::string* out) {
+  for (size_t c = 0; c < schema.columns.size(); ++c) {
+    const StoreColumn& spec = schema.columns[c];
+    const ColumnData& column = batch.columns[c];
+    out->push_back(column.valid.empty() ? 0 : 1);
+    out->append(reinterpret_cast<const char*>(column.valid.data()), column.valid.size());
+    if (spec.coded) {
+      EncodeCoded(*interners[c], column, batch.rows, out);
+    } else if (spec.width != 0) {
+      out->append(reinterpret_cast<const char*>(column.values.data()), batch.rows * static_cast<size_t>(spec.width));
+    } else {
+      PutFixed(out, static_cast<uint32_t>(column.values.size()));
+      for (size_t row = 0; row < batch.rows; ++row) {
+        PutFixed(out, column.offsets[row + 1] - column.offsets[row]);
+      }
+      out->append(reinterpret_cast<const char*>(column.values.data()), column.values.size());
+    }
+  }
+}
+
+void EncodeBatchHeader(const BatchHeader& header, std::string* out) {
+  PutLengthPrefixed(out, header.token);
+  PutFixed(out, header.content_hash);
+}
+
+bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::string_view payload, size_t rows,
+                 BatchHeader* header, ColumnBatch* batch) {
+  Cursor in(payload);
+  if (!in.GetLengthPrefixed(&header->token) || !in.GetFixed(&header->content_hash)) return false;
+  *batch = ColumnBatch();
+  batch->rows = rows;
+  batch->columns.resize(schema.columns.size());
+  for (size_t c = 0; c < schema.columns.size(); ++c) {
+    const StoreColumn& spec = schema.columns[c];
+    ColumnData* column = &batch->columns[c];
+    uint8_t has_nulls = 0;
+    if (!in.GetFixed(&has_nulls)) return false;
+    std::string_view bytes;
+    if (has_nulls != 0) {
+      if (!in.GetBytes(rows, &bytes)) return false;
+      column->valid.assign(bytes.begin(), bytes.end());
+    }
+    if (spec.coded) {
+      if (!DecodeCoded(interners[c].get(), &in, rows, column)) return false;
+    } else if (spec.width != 0) {
+      if (!in.GetBytes(rows * static_cast<size_t>(spec.width), &bytes)) return false;
+      column->values.assign(bytes.begin(), bytes.end());
+    } else if (!DecodeBytes(&in, rows, column)) {
+      return false;
+    }
+  }
+  return in.remaining() == 0;
+}
+
+}  // namespace segue

@@ -1,0 +1,37 @@
+// What a WAL record carries: one packed row, or one batch as columns.
+//
+//   row record    the packed row (row_format.h)
+//   batch record  token (length-prefixed; empty: none), u64 content hash, then
+//                 for each column: u8 has_nulls, [rows validity bytes], and
+//                   fixed   rows * width bytes
+//                   bytes   u32 total, u32 lengths[rows], the bytes
+//                   coded   u32 distinct, length-prefixed strings in order of
+//                           first use, then u32 local codes[rows]
+//
+// A record stands alone: it carries the dictionary strings that it uses, so
+// replay needs no other file. Local codes follow first use, so that equal
+// content has equal bytes; the content hash of a tokened batch relies on it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "events/column_batch.h"
+
+namespace segue {
+
+struct BatchHeader {
+  std::string_view token;
+  uint64_t content_hash = 0;
+};
+
+// The columns of `batch` as bytes; the content hash is HashBytes of them.
+void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch, std::string* out);
+void EncodeBatchHeader(const BatchHeader& header, std::string* out);
+
+// Decodes a batch record of `rows` rows. False when the bytes do not fit the schema.
+bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::string_view payload, size_t rows,
+                 BatchHeader* header, ColumnBatch* batch);
+
+}  // namespace segue

@@ -1,0 +1,348 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The row-at-a-time path: Python values to one packed row, straight into the store.
+
+Cython and not pybind11, because this is called once per event and argument casting would
+dominate. The row layout is csrc/events/row_format.h; the core is reached through the C table
+that _engine exports (csrc/bindings/row_api.h). The GIL is released while the store appends.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.datetime cimport (
+    PyDate_Check, PyDateTime_Check, date_day, date_month, date_year, datetime_hour, datetime_microsecond,
+    datetime_minute, datetime_second, datetime_tzinfo, import_datetime,
+)
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+import datetime as _datetime
+import decimal as _decimal
+import operator as _operator
+
+from segue import _engine
+from segue.errors import SchemaError
+
+cdef extern from "bindings/row_api.h":
+    ctypedef struct SegueRowApi:
+        int (*append)(void* store, const uint8_t* row, size_t size, uint64_t* seq, void** error) noexcept nogil
+        object (*raise_ "raise")(void* error)
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+import_datetime()
+
+# TypeId of csrc/base/schema.h: persistent values.
+cdef enum:
+    BOOL = 1
+    INT8 = 2
+    INT16 = 3
+    INT32 = 4
+    INT64 = 5
+    UINT8 = 6
+    UINT16 = 7
+    UINT32 = 8
+    UINT64 = 9
+    FLOAT32 = 10
+    FLOAT64 = 11
+    DECIMAL128 = 12
+    DATE32 = 13
+    TIMESTAMP = 14
+    STRING = 15
+    BINARY = 16
+    DICTIONARY = 17
+
+cdef struct Slot:
+    int type
+    uint32_t offset
+    int width
+    bint required
+    int unit
+
+cdef int64_t[4] UNITS = [1, 1000, 1000000, 1000000000]
+_UNIT_NAMES = ("s", "ms", "us", "ns")
+
+
+cdef int64_t days_from_civil(int64_t y, int64_t m, int64_t d) noexcept:
+    # Days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant, "chrono-compatible
+    # low-level date algorithms"); years of datetime are 1 to 9999, so nothing is negative.
+    y -= m <= 2
+    cdef int64_t era = y // 400
+    cdef int64_t yoe = y - era * 400
+    cdef int64_t doy = (153 * (m + (-3 if m > 2 else 9)) + 2) // 5 + d - 1
+    cdef int64_t doe = yoe * 365 + yoe // 4 - yoe // 100 + doy
+    return era * 146097 + doe - 719468
+
+
+cdef class RowAppender:
+    """Appends single events to one open event store.
+
+    Calls may come from any thread; each builds its row on its own.
+    """
+
+    cdef object _handle
+    cdef object _api_capsule
+    cdef void* _store
+    cdef SegueRowApi* _api
+    cdef vector[Slot] _slots
+    cdef uint32_t _fixed
+    cdef tuple _names
+    cdef tuple _types
+    cdef dict _index
+    cdef list _decimals
+    cdef Py_ssize_t _n
+
+    def __init__(self, store):
+        self._handle = store.row_handle()
+        self._api_capsule = _engine._row_api
+        self._store = PyCapsule_GetPointer(self._handle, "segue._engine.row_store")
+        self._api = <SegueRowApi*>PyCapsule_GetPointer(self._api_capsule, "segue._engine.row_api")
+        self._fixed = store.row_fixed_size()
+        cdef Slot slot
+        names = []
+        types = []
+        self._decimals = []
+        self._slots.clear()
+        for name, type_id, offset, width, required, unit, precision, scale, type_name in store.row_layout():
+            slot.type = type_id
+            slot.offset = offset
+            slot.width = width
+            slot.required = required
+            slot.unit = unit
+            self._slots.push_back(slot)
+            names.append(name)
+            types.append(type_name)
+            self._decimals.append((precision, scale))
+        self._names = tuple(names)
+        self._types = tuple(types)
+        self._index = {name: i for i, name in enumerate(names)}
+        self._n = len(names)
+
+    def append(self, *args, **kwargs):
+        """Append one event, positional in schema order or by keyword, and return its sequence number."""
+        cdef tuple values = args
+        if kwargs:
+            values = self._by_name(args, kwargs)
+        elif len(args) != self._n:
+            values = self._fill(args)
+        cdef string row
+        row.resize(self._fixed)
+        cdef Py_ssize_t c
+        for c in range(self._n):
+            self._put(c, values[c], &row)
+        cdef uint64_t seq = 0
+        cdef void* error = NULL
+        cdef int failed
+        with nogil:
+            failed = self._api.append(self._store, <const uint8_t*>row.data(), row.size(), &seq, &error)
+        if failed:
+            self._api.raise_(error)
+        return seq
+
+    cdef tuple _fill(self, tuple args):
+        if len(args) > self._n:
+            raise SchemaError(
+                f"append() got {len(args)} values, but the table has {self._n} columns: {', '.join(self._names)}"
+            )
+        # Trailing columns may be left out when they take nulls; _put refuses the others by name.
+        return args + (None,) * (self._n - len(args))
+
+    cdef tuple _by_name(self, tuple args, dict kwargs):
+        cdef list values = list(self._fill(args))
+        for name, value in kwargs.items():
+            c = self._index.get(name)
+            if c is None:
+                raise SchemaError(
+                    f"there is no column {name!r}; the table has: {', '.join(self._names)}", name
+                )
+            if c < len(args):
+                raise SchemaError(f"column {name!r} was given by position and by name", name)
+            values[c] = value
+        return tuple(values)
+
+    cdef object _wrong(self, Py_ssize_t c, object value, str why):
+        return SchemaError(
+            f"column {self._names[c]!r} is {self._types[c]}: {value!r} ({type(value).__name__}) {why}", self._names[c]
+        )
+
+    cdef int64_t _integer(self, Py_ssize_t c, object value, int64_t low, int64_t high) except? -1:
+        cdef int64_t number
+        if isinstance(value, bool):
+            raise self._wrong(c, value, "is not an integer")
+        try:
+            number = _operator.index(value)
+        except TypeError:
+            raise self._wrong(c, value, "is not an integer") from None
+        except OverflowError:
+            raise self._wrong(c, value, f"is out of range ({low} to {high})") from None
+        if number < low or number > high:
+            raise self._wrong(c, value, f"is out of range ({low} to {high})")
+        return number
+
+    cdef int64_t _timestamp(self, Py_ssize_t c, object value, int unit) except? -1:
+        cdef int64_t seconds
+        cdef int64_t micros
+        cdef int64_t per
+        if PyDateTime_Check(value):
+            if datetime_tzinfo(value) is not None:
+                value = value.astimezone(_datetime.timezone.utc)
+            seconds = days_from_civil(date_year(value), date_month(value), date_day(value)) * 86400
+            seconds += datetime_hour(value) * 3600 + datetime_minute(value) * 60 + datetime_second(value)
+            micros = datetime_microsecond(value)
+            if unit == 2:
+                return seconds * 1000000 + micros
+            if unit == 3:
+                # Nanoseconds reach from 1677-09-21 to 2262-04-11 only.
+                if seconds < -9223372036 or seconds > 9223372035:
+                    raise self._wrong(c, value, "is out of range for nanoseconds")
+                return seconds * 1000000000 + micros * 1000
+            per = 1000000 // UNITS[unit]
+            if micros % per:
+                raise self._wrong(c, value, f"has a finer part than {_UNIT_NAMES[unit]}; round it first")
+            return seconds * UNITS[unit] + micros // per
+        if type(value).__name__ == "datetime64":
+            return self._datetime64(c, value, unit)
+        if PyDate_Check(value):
+            raise self._wrong(c, value, "is a date; give a datetime")
+        return self._integer(c, value, INT64_MIN, INT64_MAX)
+
+    cdef int64_t _datetime64(self, Py_ssize_t c, object value, int unit) except? -1:
+        target = f"datetime64[{_UNIT_NAMES[unit]}]"
+        converted = value.astype(target)
+        number = converted.astype("int64").item()
+        if number == INT64_MIN:
+            raise self._wrong(c, value, "is null (NaT)")
+        # numpy truncates and wraps silently: convert back to see.
+        if converted.astype(value.dtype) != value:
+            raise self._wrong(c, value, f"does not convert exactly to {_UNIT_NAMES[unit]}")
+        return number
+
+    cdef int _decimal(self, Py_ssize_t c, object value, char* slot) except -1:
+        precision, scale = self._decimals[c]
+        if isinstance(value, bool) or not isinstance(value, (int, _decimal.Decimal)):
+            raise self._wrong(c, value, "is not a Decimal or an int")
+        exact = _decimal.Decimal(value)
+        if not exact.is_finite():
+            raise self._wrong(c, value, "is not finite")
+        sign, digits, exponent = exact.as_tuple()
+        unscaled = int("".join(map(str, digits)))
+        shift = exponent + scale
+        if shift >= 0:
+            unscaled *= 10 ** shift
+        else:
+            unscaled, rest = divmod(unscaled, 10 ** -shift)
+            if rest:
+                raise self._wrong(c, value, f"has more than {scale} digits after the point")
+        if unscaled >= 10 ** precision:
+            raise self._wrong(c, value, f"has more than {precision} digits")
+        cdef bytes raw = int(-unscaled if sign else unscaled).to_bytes(16, "little", signed=True)
+        memcpy(slot, PyBytes_AS_STRING(raw), 16)
+        return 0
+
+    cdef int _bytes(self, const char* data, Py_ssize_t size, uint32_t offset, string* row) except -1:
+        cdef uint32_t start = <uint32_t>row.size()
+        cdef uint32_t length = <uint32_t>size
+        row.append(data, <size_t>size)
+        memcpy(&(row[0][offset]), &start, 4)
+        memcpy(&(row[0][offset + 4]), &length, 4)
+        return 0
+
+    cdef int _put(self, Py_ssize_t c, object value, string* row) except -1:
+        cdef Slot slot = self._slots[c]
+        cdef char* at = &(row[0][slot.offset])
+        cdef int64_t number
+        cdef uint64_t unsigned
+        cdef double real
+        cdef float single
+        cdef Py_ssize_t size = 0
+        cdef const char* text
+        if value is None:
+            if slot.required:
+                raise SchemaError(
+                    f"column {self._names[c]!r} ({self._types[c]}) must not be null; give it a value", self._names[c]
+                )
+            row[0][c >> 3] = <char>(row[0][c >> 3] | (1 << (c & 7)))
+            return 0
+        if slot.type == INT64:
+            number = self._integer(c, value, INT64_MIN, INT64_MAX)
+            memcpy(at, &number, 8)
+        elif slot.type == INT32:
+            number = self._integer(c, value, -2147483648, 2147483647)
+            memcpy(at, &number, 4)
+        elif slot.type == TIMESTAMP:
+            number = self._timestamp(c, value, slot.unit)
+            memcpy(at, &number, 8)
+        elif slot.type == STRING or slot.type == DICTIONARY:
+            if not isinstance(value, str):
+                raise self._wrong(c, value, "is not a str")
+            try:
+                text = PyUnicode_AsUTF8AndSize(value, &size)
+            except UnicodeEncodeError:
+                raise self._wrong(c, value, "is not valid Unicode (it has a lone surrogate)") from None
+            self._bytes(text, size, slot.offset, row)
+        elif slot.type == BINARY:
+            if not isinstance(value, (bytes, bytearray, memoryview)):
+                raise self._wrong(c, value, "is not bytes")
+            value = bytes(value)
+            self._bytes(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), slot.offset, row)
+        elif slot.type == FLOAT64 or slot.type == FLOAT32:
+            if isinstance(value, (str, bool)):
+                raise self._wrong(c, value, "is not a number")
+            try:
+                real = value
+            except TypeError:
+                raise self._wrong(c, value, "is not a number") from None
+            if slot.type == FLOAT64:
+                memcpy(at, &real, 8)
+            else:
+                single = <float>real
+                memcpy(at, &single, 4)
+        elif slot.type == BOOL:
+            if value is True:
+                at[0] = 1
+            elif value is False:
+                at[0] = 0
+            elif type(value).__name__ in ("bool", "bool_"):  # numpy's
+                at[0] = 1 if value else 0
+            else:
+                raise self._wrong(c, value, "is not a bool")
+        elif slot.type == INT16:
+            number = self._integer(c, value, -32768, 32767)
+            memcpy(at, &number, 2)
+        elif slot.type == INT8:
+            number = self._integer(c, value, -128, 127)
+            memcpy(at, &number, 1)
+        elif slot.type == UINT8:
+            number = self._integer(c, value, 0, 255)
+            memcpy(at, &number, 1)
+        elif slot.type == UINT16:
+            number = self._integer(c, value, 0, 65535)
+            memcpy(at, &number, 2)
+        elif slot.type == UINT32:
+            number = self._integer(c, value, 0, 4294967295)
+            memcpy(at, &number, 4)
+        elif slot.type == UINT64:
+            if isinstance(value, bool):
+                raise self._wrong(c, value, "is not an integer")
+            try:
+                unsigned = _operator.index(value)
+            except TypeError:
+                raise self._wrong(c, value, "is not an integer") from None
+            except OverflowError:
+                raise self._wrong(c, value, "is out of range (0 to 18446744073709551615)") from None
+            memcpy(at, &unsigned, 8)
+        elif slot.type == DATE32:
+            if PyDateTime_Check(value):
+                raise self._wrong(c, value, "is a datetime; give a date")
+            if PyDate_Check(value):
+                number = days_from_civil(date_year(value), date_month(value), date_day(value))
+            else:
+                number = self._integer(c, value, -2147483648, 2147483647)
+            memcpy(at, &number, 4)
+        elif slot.type == DECIMAL128:
+            self._decimal(c, value, at)
+        else:
+            raise self._wrong(c, value, "cannot be appended by row; use append_batch")
+        return 0

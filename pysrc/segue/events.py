@@ -1,0 +1,525 @@
+"""Act 1: event tables. A durable, append-only store of one kind of event.
+
+An event goes ``append`` -> WAL -> memtable -> SSTable; see docs/architecture.md. This module turns
+Python arguments into Arrow and back; the store itself is native (``csrc/events``).
+
+Threads: one :class:`Events` may be used from many threads at once. Each append, scan and flush
+releases the GIL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segue import _engine
+from segue._rows import RowAppender
+from segue.errors import InvalidError, SchemaError, StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["EventStats", "Events", "Scan", "Snapshot"]
+
+
+@dataclass(frozen=True)
+class EventStats:
+    """Counters of one open event table; sizes in bytes, counts since it was opened unless said otherwise."""
+
+    sequence: int
+    """Highest sequence number given out."""
+    synced_sequence: int
+    """Every event up to it survives power loss."""
+    flushed_sequence: int
+    """Every event up to it is in an SSTable."""
+    skiplist_rows: int
+    """Rows in the active skiplist now."""
+    run_rows: int
+    """Rows in the sorted runs of all memtables now."""
+    runs: int
+    """Sorted runs of the active memtable now."""
+    immutable_memtables: int
+    """Memtables waiting for flush now."""
+    memtable_bytes: int
+    """Memory of all memtables now."""
+    tables: int
+    """SSTables now."""
+    table_rows: int
+    """Rows in them now."""
+    table_bytes: int
+    """Their size on disk now."""
+    tokens: int
+    """Idempotency tokens known now."""
+    appended_rows: int
+    wal_bytes_written: int
+    table_bytes_written: int
+    syncs: int
+    """Syncs of the WAL; several waiting callers share one."""
+    flushes: int
+    stalls: int
+    """Appends that waited because flushes had fallen behind."""
+    bloom_probes: int
+    bloom_useful: int
+    """Bloom filter probes that spared reading a table."""
+    background_error: str
+    """What the last failed background work said; empty when all is well."""
+
+    def __str__(self) -> str:
+        width = max(len(field.name) for field in fields(self))
+        return "\n".join(f"{field.name:<{width}}  {getattr(self, field.name)!s}" for field in fields(self))
+
+
+class Scan:
+    """Rows of an event table, read when consumed.
+
+    Any Arrow consumer takes it (``pa.table(scan)``, ``pl.DataFrame(scan)``, ``duckdb``) through
+    ``__arrow_c_stream__``. It may be consumed more than once: each time it reads the same snapshot.
+    """
+
+    def __init__(
+        self, open_stream: Callable[[], Any], what: str, transform: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._open = open_stream
+        self._what = what
+        self._transform = transform
+
+    def __repr__(self) -> str:
+        return f"<segue.Scan of {self._what}>"
+
+    def __arrow_c_schema__(self) -> object:
+        if self._transform is not None:
+            return self.to_reader().schema.__arrow_c_schema__()
+        return self._open().__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        if self._transform is not None:
+            return self.to_reader().__arrow_c_stream__(requested_schema)
+        return self._open().__arrow_c_stream__(requested_schema)
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """A ``pyarrow.RecordBatchReader``: batch by batch, in bounded memory."""
+        import pyarrow as pa
+
+        source = self._open()
+        reader = pa.RecordBatchReader.from_stream(source)
+        return reader if self._transform is None else self._transform(reader)
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as a ``pyarrow.Table``.
+
+        Raises
+        ------
+        CorruptionError
+            A file of the store is damaged.
+        """
+        import pyarrow as pa
+
+        source = self._open()
+        try:
+            reader = pa.RecordBatchReader.from_stream(source)
+            return (reader if self._transform is None else self._transform(reader)).read_all()
+        except (pa.ArrowException, OSError):
+            source.raise_error()  # the exact exception, where the store knows it
+            raise
+
+    def to_pandas(self) -> Any:
+        """All rows as a ``pandas.DataFrame``."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """All rows as a ``polars.DataFrame``."""
+        import polars as pl
+
+        return pl.DataFrame(self.to_arrow())
+
+
+class Snapshot:
+    """An event table as of one sequence number; later appends do not change it.
+
+    Keeps files and memory alive until closed or collected; stays readable after the table is closed.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._native = events._store.snapshot()
+        self.sequence: int = self._native.sequence
+        """Highest sequence number in the snapshot; 0 when it is empty."""
+
+    def __repr__(self) -> str:
+        return f"<segue.Snapshot of {self._events.name!r} at sequence {self.sequence}>"
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and memory. Idempotent."""
+        self._native.close()
+
+    def scan(
+        self,
+        key: Any = None,
+        since: Any = None,
+        until: Any = None,
+        columns: Sequence[str] | None = None,
+        descending: bool = False,
+        ordered: bool = False,
+        limit: int | None = None,
+    ) -> Scan:
+        """Rows of the snapshot; see :meth:`Events.scan`."""
+        events = self._events
+        if limit is not None and limit < 0:
+            raise InvalidError(f"limit={limit} is negative; use None for all rows")
+        encoded = None if key is None else events._encode_key(key)
+        low, high = events._time_value("since", since), events._time_value("until", until)
+        indices = events._column_indices(columns)
+        what = f"{events.name!r} at sequence {self.sequence}"
+        if encoded is not None or not (ordered or descending):
+
+            def stream() -> Any:
+                return self._native.scan(encoded, low, high, indices, descending, limit, 0, None, "")
+
+            return Scan(stream, what)
+        return self._scan_ordered(low, high, indices, descending, limit, what)
+
+    def _scan_ordered(
+        self, low: int | None, high: int | None, indices: list[int], descending: bool, limit: int | None, what: str
+    ) -> Scan:
+        # The store keeps rows by key: an order by time over all keys is an external sort.
+        from segue import kernels
+
+        events = self._events
+        time_index = events._names.index(events.time)
+        read = indices if time_index in indices else [*indices, time_index]
+        names = [events._names[i] for i in indices]
+        sequence = _free_name("sequence", events._names)
+
+        def stream() -> Any:
+            return self._native.scan(None, low, high, read, False, None, 0, None, sequence)
+
+        def sort(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+            import pyarrow as pa
+
+            ordered = kernels.big_sort(reader, [events.time, sequence], descending=descending)
+            batches = pa.RecordBatchReader.from_stream(ordered)
+            schema = pa.schema([batches.schema.field(name) for name in names])
+
+            def cut() -> Any:
+                left = limit
+                for batch in batches:
+                    if left is not None:
+                        batch = batch.slice(0, left)
+                        left -= batch.num_rows
+                    yield batch.select(names)
+                    if left == 0:
+                        return
+
+            return pa.RecordBatchReader.from_batches(schema, cut())
+
+        return Scan(stream, what, sort)
+
+    def scan_sequences(
+        self, after: int, upto: int, columns: Sequence[str] | None = None, sequence_column: str | None = None
+    ) -> Scan:
+        """Rows with ``after < sequence <= upto``, in unspecified order: what a pipeline run takes.
+
+        With ``sequence_column``, a uint64 column of that name with the sequence numbers is added.
+        """
+        indices = self._events._column_indices(columns)
+
+        def stream() -> Any:
+            return self._native.scan(None, None, None, indices, False, None, after, upto, sequence_column or "")
+
+        return Scan(stream, f"{self._events.name!r}, sequences {after + 1} to {upto}")
+
+
+class Events:
+    """One event table. Made by ``db.create_events`` and ``db.events``.
+
+    ``append(*values, **named)`` appends one event, positional in schema order or by keyword, and returns
+    its sequence number. A timestamp is a ``datetime`` (naive: UTC), a ``numpy.datetime64`` or an int in the
+    column's unit. Trailing columns that take nulls may be left out. Raises ``SchemaError`` naming the column
+    when a value does not fit, and then changes nothing. About a microsecond, plus the wait for the disk
+    with ``durability="commit"``.
+
+    Examples
+    --------
+    >>> import pyarrow as pa, segue, tempfile, datetime as dt
+    >>> db = segue.open(tempfile.mkdtemp())
+    >>> schema = pa.schema({"user": pa.int64(), "page": pa.string(), "at": pa.timestamp("us")})
+    >>> views = db.create_events("views", schema, key="user", time="at")
+    >>> views.append(7, "home", dt.datetime(2024, 1, 1))
+    1
+    >>> views.append_batch({"user": [7, 8], "page": ["cart", "home"], "at": [1_704_070_800_000_000] * 2})
+    (2, 3)
+    >>> views.scan(key=7, columns=["page"]).to_arrow().to_pydict()
+    {'page': ['home', 'cart']}
+    >>> db.close()
+    """
+
+    append: Callable[..., int]
+
+    def __init__(self, store: _engine.EventStore, name: str, path: str) -> None:
+        import pyarrow as pa
+
+        self._store = store
+        self.name = name
+        self.path = path
+        self.schema: pa.Schema = pa.schema(store)
+        self.key: tuple[str, ...] = tuple(store.key)
+        self.time: str = store.time
+        self.store_id: str = store.store_id
+        """Identity of the table for life, 32 hexadecimal digits."""
+        self._names: list[str] = self.schema.names
+        self._rows = RowAppender(store)
+        self.append = self._rows.append
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        name: str,
+        schema: Any,
+        key: str | Sequence[str],
+        time: str,
+        *,
+        durability: str = "commit",
+        _options: Mapping[str, int] | None = None,
+        _env: Any = None,
+    ) -> Events:
+        """Make a new event table in the directory ``path`` and open it for writing."""
+        import pyarrow as pa
+
+        arrow = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
+        keys = [key] if isinstance(key, str) else list(key)
+        _engine.EventStore.create(os.fspath(path), arrow, keys, time, _env)
+        return cls.open(path, name, durability=durability, _options=_options, _env=_env)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        name: str,
+        *,
+        durability: str = "commit",
+        mode: str = "rw",
+        _options: Mapping[str, int] | None = None,
+        _env: Any = None,
+    ) -> Events:
+        """Open an existing event table.
+
+        Raises
+        ------
+        LockedError
+            Another process, or another handle of this one, has it open for writing.
+        CorruptionError
+            A file is damaged; the error names it and the offset.
+        StorageError
+            The directory is missing or may not be read.
+        """
+        if mode not in ("rw", "r"):
+            raise InvalidError(f"mode={mode!r} is unknown; use 'rw' or 'r'")
+        directory = os.fspath(path)
+        if _env is None and not (Path(directory) / "MANIFEST").exists():
+            raise StorageError(f"there is no event table in {directory!r}", directory, 2)
+        store = _engine.EventStore.open(directory, durability, mode == "r", dict(_options or {}), _env)
+        return cls(store, name, directory)
+
+    def __repr__(self) -> str:
+        mode = "r" if self._store.read_only else "rw"
+        key = ", ".join(self.key)
+        return f"<segue.Events {self.name!r} key=({key}) time={self.time!r} mode={mode!r} at {self.path!r}>"
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def append_batch(self, data: Any, token: str | None = None) -> tuple[int, int]:
+        """Append many events at once: all of them or, on any error, none.
+
+        Parameters
+        ----------
+        data
+            Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, pandas, Polars, DuckDB), a
+            mapping of column name to numpy array or list, or a list of mappings. Columns are matched by name.
+        token
+            Makes a retry safe: a token that was committed before is acknowledged with its first sequence
+            range, and nothing is stored again, across restarts too.
+
+        Returns
+        -------
+        tuple of int
+            First and last sequence number; ``first = last + 1`` when there were no rows.
+
+        Raises
+        ------
+        SchemaError
+            A column is missing, unknown, of the wrong type, or null where it must not be.
+        InvalidError
+            The token was used before with other content.
+        """
+        if token is not None and not token:
+            raise InvalidError("token='' is empty; use None for no token")
+        if hasattr(data, "__arrow_c_stream__"):
+            first, last = self._store.append_stream(data.__arrow_c_stream__(), token or "")
+        elif hasattr(data, "__arrow_c_array__"):
+            schema, array = data.__arrow_c_array__()
+            first, last = self._store.append_array(schema, array, token or "")
+        else:
+            schema, array = self._to_batch(data).__arrow_c_array__()
+            first, last = self._store.append_array(schema, array, token or "")
+        return first, last
+
+    def _to_batch(self, data: Any) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+            if not all(isinstance(row, Mapping) for row in data):
+                raise InvalidError("a list of events must hold mappings of column name to value")
+            names = list(dict.fromkeys(name for row in data for name in row))
+            data = {name: [row.get(name) for row in data] for name in names}
+        if not isinstance(data, Mapping):
+            raise InvalidError(
+                f"append_batch takes Arrow data, a mapping of columns or a list of mappings, not {type(data).__name__}"
+            )
+        arrays: dict[str, pa.Array] = {}
+        for name, values in data.items():
+            if name not in self._names:
+                raise SchemaError(f"there is no column {name!r}; the table has: {', '.join(self._names)}", name)
+            kind = self.schema.field(name).type
+            if pa.types.is_dictionary(kind):
+                kind = pa.string()
+            try:
+                arrays[name] = pa.array(values, type=kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise SchemaError(f"column {name!r} is {kind}: {error}", name) from error
+        try:
+            return pa.record_batch(arrays)
+        except (pa.ArrowException, ValueError) as error:
+            raise SchemaError(f"the columns do not make a table: {error}") from error
+
+    def scan(
+        self,
+        key: Any = None,
+        since: Any = None,
+        until: Any = None,
+        columns: Sequence[str] | None = None,
+        descending: bool = False,
+        ordered: bool = False,
+        limit: int | None = None,
+    ) -> Scan:
+        """Rows of the table as they are now.
+
+        Parameters
+        ----------
+        key
+            Only this key's events, by time, then sequence; a tuple in key order for a key of several columns.
+        since, until
+            Times, inclusive and exclusive: ``datetime``, ``numpy.datetime64`` or int in the column's unit.
+        columns
+            Which, in which order; None for all.
+        descending
+            Newest first.
+        ordered
+            Without a key: by time, then sequence (an external sort). Otherwise the order is unspecified.
+        limit
+            At most so many rows; None for all.
+        """
+        return self.snapshot().scan(key, since, until, columns, descending, ordered, limit)
+
+    def snapshot(self) -> Snapshot:
+        """The table as of now, unchanged by later appends."""
+        return Snapshot(self)
+
+    def sync(self) -> int:
+        """Make every event appended before survive power loss; returns the highest durable sequence number."""
+        return self._store.sync()
+
+    def flush(self) -> None:
+        """Write everything in memory to SSTables."""
+        self._store.flush()
+
+    def verify(self) -> None:
+        """Read every file and check every checksum.
+
+        Raises
+        ------
+        CorruptionError
+            With the path and offset of the first damage found.
+        """
+        self._store.verify()
+
+    def stats(self) -> EventStats:
+        """Counters and sizes; see :class:`EventStats`."""
+        return EventStats(**self._store.stats())
+
+    def record_handoff(self, sequence: int) -> None:
+        """Note durably that a pipeline publishes events up to ``sequence``: these numbers are never issued again."""
+        self._store.record_handoff(sequence)
+
+    def close(self) -> None:
+        """Sync and close. Idempotent; scans and snapshots that are open stay readable."""
+        self._store.close()
+
+    def _column_indices(self, columns: Sequence[str] | None) -> list[int]:
+        if columns is None:
+            return list(range(len(self._names)))
+        if isinstance(columns, str):
+            raise InvalidError(f"columns={columns!r} is a string; give a list of names")
+        for name in columns:
+            if name not in self._names:
+                raise SchemaError(f"there is no column {name!r}; the table has: {', '.join(self._names)}", name)
+        return [self._names.index(name) for name in columns]
+
+    def _time_value(self, what: str, value: Any) -> int | None:
+        if value is None:
+            return None
+        import datetime as dt
+
+        import pyarrow as pa
+
+        kind = self.schema.field(self.time).type
+        if isinstance(value, bool):
+            raise InvalidError(f"{what}={value!r} is not a time")
+        if isinstance(value, int):
+            return value
+        if isinstance(value, dt.datetime) and value.tzinfo is not None:
+            value = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
+        try:
+            return int(pa.scalar(value, type=pa.timestamp(kind.unit)).value)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise InvalidError(
+                f"{what}={value!r} is not a time for column {self.time!r} ({kind}): give a datetime, "
+                f"a numpy.datetime64 or an int"
+            ) from error
+
+    def _encode_key(self, key: Any) -> bytes:
+        import pyarrow as pa
+
+        values = key if isinstance(key, tuple) else (key,)
+        if len(values) != len(self.key):
+            raise InvalidError(f"key={key!r} has {len(values)} parts; the key is ({', '.join(self.key)})")
+        arrays = {}
+        for name, value in zip(self.key, values, strict=True):
+            kind = self.schema.field(name).type
+            if pa.types.is_dictionary(kind):
+                kind = pa.string()
+            try:
+                arrays[name] = pa.array([value], type=kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise SchemaError(f"key column {name!r} is {kind}: {value!r} does not fit ({error})", name) from error
+        schema, array = pa.record_batch(arrays).__arrow_c_array__()
+        return self._store.encode_key(schema, array)
+
+
+def _free_name(wanted: str, taken: Sequence[str]) -> str:
+    while wanted in taken:
+        wanted = f"_{wanted}"
+    return wanted
