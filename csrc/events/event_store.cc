@@ -326,7 +326,7 @@ Status EventStore::SyncTo(uint64_t seq) {
     // Oldest first: a synced newer log behind an unsynced older one would be a hole.
     Status status;
     for (const auto& wal : older) {
-      status = wal->Sync(wal->end_offset());
+      status = wal->Seal();
       if (!status.ok()) break;
     }
     if (status.ok() && current) status = current->Sync(end);
@@ -595,6 +595,7 @@ Status EventStore::Close() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   const std::lock_guard lock(mutex_);
+  if (wal_ && status.ok()) status = wal_->Seal();
   wal_.reset();
   unsynced_.clear();
   immutables_.clear();
