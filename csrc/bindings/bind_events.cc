@@ -40,8 +40,9 @@ class ScanStream {
     }
     state_->taken = true;
     auto* stream = new ArrowArrayStream();
-    ExportStream(state_->exporter.schema(),
-                 [state = state_](ArrowArray* out) -> Result<bool> { return state->Next(out); }, stream);
+    ExportStream(
+        state_->exporter.schema(), [state = state_](ArrowArray* out) -> Result<bool> { return state->Next(out); },
+        stream);
     return StreamToCapsule(stream);
   }
 
@@ -276,9 +277,9 @@ void BindEvents(py::module_& m) {
   m.attr("_row_api") = py::capsule(&kRowApi, kRowApiCapsule);
 
   py::class_<ScanStream>(m, "ScanStream", "The rows of one scan, as an Arrow stream to be read once.")
-      .def("__arrow_c_stream__",
-           [](ScanStream& self, const py::object&) { return self.ToCapsule(); },
-           py::arg("requested_schema") = py::none())
+      .def(
+          "__arrow_c_stream__", [](ScanStream& self, const py::object&) { return self.ToCapsule(); },
+          py::arg("requested_schema") = py::none())
       .def("__arrow_c_schema__", &ScanStream::SchemaCapsule)
       .def("raise_error", &ScanStream::RaiseError, "Raises the error that ended the stream, if one did.");
 
@@ -403,16 +404,17 @@ void BindEvents(py::module_& m) {
              }
              ThrowIfError(status);
            })
-      .def("record_handoff",
-           [](EventStore& self, uint64_t sequence) {
-             Status status;
-             {
-               const py::gil_scoped_release release;
-               status = self.RecordHandoff(sequence);
-             }
-             ThrowIfError(status);
-           },
-           py::arg("sequence"))
+      .def(
+          "record_handoff",
+          [](EventStore& self, uint64_t sequence) {
+            Status status;
+            {
+              const py::gil_scoped_release release;
+              status = self.RecordHandoff(sequence);
+            }
+            ThrowIfError(status);
+          },
+          py::arg("sequence"))
       .def("stats",
            [](EventStore& self) {
              Result<StoreStats> stats = [&] {
@@ -430,8 +432,9 @@ void BindEvents(py::module_& m) {
              }
              ThrowIfError(status);
            })
-      .def("row_layout", &RowLayout, "Per column: name, type id, slot offset, slot width, required, time unit, "
-                                     "precision, scale, type name. For the row path.")
+      .def("row_layout", &RowLayout,
+           "Per column: name, type id, slot offset, slot width, required, time unit, "
+           "precision, scale, type name. For the row path.")
       .def("row_fixed_size", [](const EventStore& self) { return self.core().format.fixed_size(); })
       .def("row_handle", &RowHandle, "A capsule that the row path passes to _row_api.");
 }

@@ -80,8 +80,8 @@ void GatherColumn(int width, const ColumnData& from, size_t old_rows, size_t n, 
 }
 
 template <typename RowAt>
-void Gather(const StoreSchema& schema, const ColumnBatch& from, size_t n, RowAt row_at,
-            const std::vector<bool>& wanted, ColumnBatch* to) {
+void Gather(const StoreSchema& schema, const ColumnBatch& from, size_t n, RowAt row_at, const std::vector<bool>& wanted,
+            ColumnBatch* to) {
   to->columns.resize(schema.columns.size());
   for (size_t c = 0; c < schema.columns.size(); ++c) {
     if (!wanted.empty() && !wanted[c]) continue;

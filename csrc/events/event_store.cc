@@ -135,9 +135,8 @@ Result<std::shared_ptr<WalWriter>> EventStore::CreateWalLocked(uint64_t capacity
   header.first_sequence = last_seq_ + 1;
   header.prior_synced = unsynced_.empty();
   const std::string recycle = retired_wals_.empty() ? std::string() : retired_wals_.back();
-  SEGUE_ASSIGN_OR_RETURN(
-      std::unique_ptr<WalWriter> wal,
-      WalWriter::Create(core_->env.get(), WalPath(next_generation_), header, capacity, recycle));
+  SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalWriter> wal,
+                         WalWriter::Create(core_->env.get(), WalPath(next_generation_), header, capacity, recycle));
   if (!retired_wals_.empty()) retired_wals_.pop_back();
   ++next_generation_;
   return std::shared_ptr<WalWriter>(std::move(wal));
@@ -162,9 +161,7 @@ void EventStore::SealMemtableLocked() {
 Status EventStore::WaitForRoomLocked(std::unique_lock<std::mutex>* lock) {
   if (immutables_.size() < options_.max_immutable) return {};
   ++counters_.stalls;
-  room_cv_.wait(*lock, [this] {
-    return closed_ || immutables_.size() < options_.max_immutable || !flush_error_.ok();
-  });
+  room_cv_.wait(*lock, [this] { return closed_ || immutables_.size() < options_.max_immutable || !flush_error_.ok(); });
   if (immutables_.size() < options_.max_immutable) return {};
   if (!flush_error_.ok()) return flush_error_;
   return Status::Closed("event table '" + core_->dir + "' was closed while an append waited");
@@ -224,8 +221,7 @@ Result<SequenceRange> EventStore::AppendBatch(const ColumnBatch& batch, std::str
   const size_t size = payload.size() + columns.size();
   if (size > kWalMaxPayload) {
     return Status::Invalid("a batch of " + std::to_string(batch.rows) + " rows takes " + std::to_string(size) +
-                           " bytes; one batch may take " + std::to_string(kWalMaxPayload) +
-                           ": append it in parts");
+                           " bytes; one batch may take " + std::to_string(kWalMaxPayload) + ": append it in parts");
   }
   const Token token_key = HashToken(token);
   std::shared_ptr<MemtableRun> run;
@@ -332,9 +328,8 @@ Status EventStore::SyncTo(uint64_t seq) {
     if (status.ok() && current) status = current->Sync(end);
     if (status.ok()) {
       const std::lock_guard lock(mutex_);
-      std::erase_if(unsynced_, [&](const auto& wal) {
-        return std::find(older.begin(), older.end(), wal) != older.end();
-      });
+      std::erase_if(unsynced_,
+                    [&](const auto& wal) { return std::find(older.begin(), older.end(), wal) != older.end(); });
     }
 
     sync_lock.lock();

@@ -54,9 +54,9 @@ struct StoreOptions {
   uint32_t sync_interval_ms = 5;  // kInterval: at most about this much is lost to power loss
 
   // Speed and space; any value gives the same results.
-  uint64_t wal_bytes = uint64_t{64} << 20;      // preallocated per WAL file
-  uint64_t memtable_bytes = uint64_t{64} << 20; // flushed when larger; memory is about four times this
-  size_t max_immutable = 2;                     // memtables waiting for flush before writers wait
+  uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
+  uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
+  size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
   SstOptions sst;
 };
 
@@ -168,7 +168,7 @@ class EventStore {
   std::vector<std::shared_ptr<const SstReader>> tables_;
   std::shared_ptr<Memtable> memtable_;
   std::vector<TokenEntry> memtable_tokens_;
-  std::shared_ptr<WalWriter> wal_;  // null until the first append after open or rotation
+  std::shared_ptr<WalWriter> wal_;         // null until the first append after open or rotation
   std::vector<std::string> retired_wals_;  // files whose blocks the next WAL may reuse
   uint64_t next_generation_ = 1;
   std::deque<Immutable> immutables_;

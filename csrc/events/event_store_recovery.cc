@@ -46,8 +46,10 @@ Status EventStore::RecoverTables() {
     live.insert(path);
     SEGUE_ASSIGN_OR_RETURN(const bool exists, env->Exists(path));
     if (!exists) {
-      return Status::Corruption(path, 0, "'" + path + "' is named by the manifest but missing; restore it from a "
-                                         "backup of this store");
+      return Status::Corruption(path, 0,
+                                "'" + path +
+                                    "' is named by the manifest but missing; restore it from a "
+                                    "backup of this store");
     }
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
                            SstReader::Open(env, path, &core_->schema, &core_->interners));
@@ -58,7 +60,8 @@ Status EventStore::RecoverTables() {
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
   for (const std::string& name : names) {
     const std::string path = JoinPath(core_->dir, name);
-    const bool leftover = name.ends_with(".tmp") || name.ends_with(".new") || (name.ends_with(".sst") && !live.contains(path));
+    const bool leftover =
+        name.ends_with(".tmp") || name.ends_with(".new") || (name.ends_with(".sst") && !live.contains(path));
     if (leftover) SEGUE_RETURN_IF_ERROR(env->Remove(path));
   }
   return {};
@@ -138,8 +141,9 @@ Status EventStore::ReplayWals() {
     }
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(env, path, id));
     if (reader->header().generation != generation) {
-      return Status::Corruption(path, 0, "'" + path + "' holds WAL generation " +
-                                             std::to_string(reader->header().generation) + ": was it renamed?");
+      return Status::Corruption(
+          path, 0,
+          "'" + path + "' holds WAL generation " + std::to_string(reader->header().generation) + ": was it renamed?");
     }
     logs.push_back({generation, path, reader->capacity()});
     next_generation_ = std::max(next_generation_, generation + 1);

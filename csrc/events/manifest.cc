@@ -79,10 +79,9 @@ Result<Manifest> Manifest::Load(Env* env, const std::string& path) {
   std::string_view schema;
   uint64_t count = 0;
   const Status malformed = Status::Corruption(path, kHeader, "'" + path + "' is malformed");
-  if (!fields.GetLengthPrefixed(&id) || !fields.GetLengthPrefixed(&schema) ||
-      !fields.GetFixed(&manifest.next_file) || !fields.GetFixed(&manifest.flushed_seq) ||
-      !fields.GetFixed(&manifest.wal_floor) || !fields.GetFixed(&manifest.handoff_seq) ||
-      !fields.GetVarint64(&count) || count > body.size()) {
+  if (!fields.GetLengthPrefixed(&id) || !fields.GetLengthPrefixed(&schema) || !fields.GetFixed(&manifest.next_file) ||
+      !fields.GetFixed(&manifest.flushed_seq) || !fields.GetFixed(&manifest.wal_floor) ||
+      !fields.GetFixed(&manifest.handoff_seq) || !fields.GetVarint64(&count) || count > body.size()) {
     return malformed;
   }
   manifest.store_id = id;

@@ -58,8 +58,7 @@ void Memtable::AddRun(std::shared_ptr<const MemtableRun> run) {
 
 std::vector<std::shared_ptr<const MemtableRun>> Memtable::PickLocked(bool force) const {
   std::vector<std::shared_ptr<const MemtableRun>> by_size = runs_;
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [](const auto& a, const auto& b) { return a->rows() < b->rows(); });
+  std::stable_sort(by_size.begin(), by_size.end(), [](const auto& a, const auto& b) { return a->rows() < b->rows(); });
   size_t begin = 0;
   while (begin < by_size.size()) {
     size_t end = begin;

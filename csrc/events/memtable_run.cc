@@ -68,23 +68,18 @@ void ComputePrefixes(const StoreSchema& schema, const ColumnBatch& batch, RawVec
 }  // namespace
 
 std::shared_ptr<MemtableRun> MemtableRun::FromBatch(const StoreSchema& schema, const ColumnBatch& batch,
-                                                uint64_t first_seq) {
+                                                    uint64_t first_seq) {
   const bool exact = PrefixIsExact(schema);
   RawVector<uint64_t> prefixes;
   std::vector<std::string> keys;
   ComputePrefixes(schema, batch, &prefixes, exact ? nullptr : &keys);
 
-  struct Entry {
-    uint64_t prefix;
-    int64_t time;
-    uint32_t row;
-  };
-  std::vector<Entry> entries(batch.rows);
+  std::vector<SortEntry> entries(batch.rows);
   for (size_t row = 0; row < batch.rows; ++row) {
     entries[row] = {prefixes[row], TimeAt(schema, batch, row), static_cast<uint32_t>(row)};
   }
   // Row numbers stand for sequences: they grow together.
-  std::sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
+  std::sort(entries.begin(), entries.end(), [&](const SortEntry& a, const SortEntry& b) {
     if (a.prefix != b.prefix) return a.prefix < b.prefix;
     if (!exact) {
       if (const int order = keys[a.row].compare(keys[b.row]); order != 0) return order < 0;
@@ -93,22 +88,15 @@ std::shared_ptr<MemtableRun> MemtableRun::FromBatch(const StoreSchema& schema, c
     return a.row < b.row;
   });
 
-  std::vector<uint32_t> order(batch.rows);
-  for (size_t i = 0; i < order.size(); ++i) order[i] = entries[i].row;
-  auto run = std::shared_ptr<MemtableRun>(new MemtableRun());
-  AppendRows(schema, batch, order.data(), order.size(), {}, &run->batch_);
+  auto run = Gathered(schema, batch, entries);
   run->batch_.seq.resize(batch.rows);
-  run->prefixes_.resize(batch.rows);
-  for (size_t i = 0; i < order.size(); ++i) {
-    run->batch_.seq[i] = first_seq + order[i];
-    run->prefixes_[i] = entries[i].prefix;
-  }
-  run->Seal(schema);
+  for (size_t i = 0; i < entries.size(); ++i) run->batch_.seq[i] = first_seq + entries[i].row;
+  run->SealSequences();
   return run;
 }
 
 std::shared_ptr<const MemtableRun> MemtableRun::FromSkipList(const RowFormat& format, const StoreSchema& schema,
-                                                         const Interners& interners, const SkipList& list) {
+                                                             const Interners& interners, const SkipList& list) {
   auto run = std::shared_ptr<MemtableRun>(new MemtableRun());
   run->batch_.columns.resize(schema.columns.size());
   for (const SkipList::Node* node = list.First(); node != nullptr; node = node->Next(0)) {
@@ -121,49 +109,61 @@ std::shared_ptr<const MemtableRun> MemtableRun::FromSkipList(const RowFormat& fo
 }
 
 std::shared_ptr<const MemtableRun> MemtableRun::Merge(const StoreSchema& schema,
-                                                  const std::vector<std::shared_ptr<const MemtableRun>>& runs) {
-  // Concatenate, then gather once in merged order: columns are copied by one
-  // tight loop each instead of row by row.
-  auto run = std::shared_ptr<MemtableRun>(new MemtableRun());
+                                                      const std::vector<std::shared_ptr<const MemtableRun>>& runs) {
+  // Concatenate, merge entries that hold what usually decides the order, then
+  // gather once: every pass reads and writes memory in sequence, and columns
+  // are copied by one tight loop each instead of row by row.
   ColumnBatch all;
+  std::vector<SortEntry> entries;
   std::vector<size_t> begin;
-  RawVector<uint64_t> prefixes;
   for (const auto& source : runs) {
     begin.push_back(all.rows);
+    for (size_t row = 0; row < source->rows(); ++row) {
+      entries.push_back(
+          {source->prefixes_[row], TimeAt(schema, source->batch_, row), static_cast<uint32_t>(all.rows + row)});
+    }
     AppendRows(schema, source->batch_, size_t{0}, source->rows(), {}, &all);
-    prefixes.insert(prefixes.end(), source->prefixes_.begin(), source->prefixes_.end());
   }
   begin.push_back(all.rows);
 
   const bool exact = PrefixIsExact(schema);
-  const auto less = [&](uint32_t a, uint32_t b) {
-    if (prefixes[a] != prefixes[b]) return prefixes[a] < prefixes[b];
+  const auto less = [&](const SortEntry& a, const SortEntry& b) {
+    if (a.prefix != b.prefix) return a.prefix < b.prefix;
     if (!exact) {
       std::string a_key;
       std::string b_key;
-      EncodeKey(schema, all, a, &a_key);
-      EncodeKey(schema, all, b, &b_key);
+      EncodeKey(schema, all, a.row, &a_key);
+      EncodeKey(schema, all, b.row, &b_key);
       if (const int order = a_key.compare(b_key); order != 0) return order < 0;
     }
-    const int64_t a_time = TimeAt(schema, all, a);
-    const int64_t b_time = TimeAt(schema, all, b);
-    if (a_time != b_time) return a_time < b_time;
-    return all.seq[a] < all.seq[b];
+    if (a.time != b.time) return a.time < b.time;
+    return all.seq[a.row] < all.seq[b.row];
   };
-  std::vector<uint32_t> order(all.rows);
-  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
-  // Pairwise merging of neighbours: log2(runs) passes of sequential reads.
+  // Pairwise merging of neighbours: log2(runs) passes.
+  std::vector<SortEntry> merged(entries.size());
   for (size_t width = 1; width < runs.size(); width *= 2) {
-    for (size_t i = 0; i + width < runs.size(); i += 2 * width) {
-      const auto first = order.begin() + static_cast<ptrdiff_t>(begin[i]);
-      const auto middle = order.begin() + static_cast<ptrdiff_t>(begin[i + width]);
-      const auto last = order.begin() + static_cast<ptrdiff_t>(begin[std::min(i + 2 * width, runs.size())]);
-      std::inplace_merge(first, middle, last, less);
+    for (size_t i = 0; i < runs.size(); i += 2 * width) {
+      const auto at = [&](size_t run) {
+        return entries.begin() + static_cast<ptrdiff_t>(begin[std::min(run, runs.size())]);
+      };
+      std::merge(at(i), at(i + width), at(i + width), at(i + 2 * width),
+                 merged.begin() + static_cast<ptrdiff_t>(begin[i]), less);
     }
+    entries.swap(merged);
   }
-  AppendRows(schema, all, order.data(), order.size(), {}, &run->batch_);
-  run->prefixes_.resize(order.size());
-  for (size_t i = 0; i < order.size(); ++i) run->prefixes_[i] = prefixes[order[i]];
+  return Gathered(schema, all, entries);
+}
+
+std::shared_ptr<MemtableRun> MemtableRun::Gathered(const StoreSchema& schema, const ColumnBatch& rows,
+                                                   const std::vector<SortEntry>& entries) {
+  auto run = std::shared_ptr<MemtableRun>(new MemtableRun());
+  std::vector<uint32_t> order(entries.size());
+  run->prefixes_.resize(entries.size());
+  for (size_t i = 0; i < entries.size(); ++i) {
+    order[i] = entries[i].row;
+    run->prefixes_[i] = entries[i].prefix;
+  }
+  AppendRows(schema, rows, order.data(), order.size(), {}, &run->batch_);
   run->Seal(schema);
   return run;
 }
@@ -175,15 +175,22 @@ void MemtableRun::Rebase(uint64_t by) {
 }
 
 void MemtableRun::Seal(const StoreSchema& schema) {
-  min_seq_ = std::numeric_limits<uint64_t>::max();
   min_time_ = std::numeric_limits<int64_t>::max();
   max_time_ = std::numeric_limits<int64_t>::min();
   for (size_t row = 0; row < batch_.rows; ++row) {
-    min_seq_ = std::min(min_seq_, batch_.seq[row]);
-    max_seq_ = std::max(max_seq_, batch_.seq[row]);
     const int64_t time = TimeAt(schema, batch_, row);
     min_time_ = std::min(min_time_, time);
     max_time_ = std::max(max_time_, time);
+  }
+  SealSequences();
+}
+
+void MemtableRun::SealSequences() {
+  min_seq_ = std::numeric_limits<uint64_t>::max();
+  max_seq_ = 0;
+  for (const uint64_t seq : batch_.seq) {
+    min_seq_ = std::min(min_seq_, seq);
+    max_seq_ = std::max(max_seq_, seq);
   }
 }
 

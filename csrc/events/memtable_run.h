@@ -19,14 +19,15 @@ namespace segue {
 class MemtableRun {
  public:
   // Sorts `batch`, whose row i has sequence first_seq + i.
-  static std::shared_ptr<MemtableRun> FromBatch(const StoreSchema& schema, const ColumnBatch& batch, uint64_t first_seq);
+  static std::shared_ptr<MemtableRun> FromBatch(const StoreSchema& schema, const ColumnBatch& batch,
+                                                uint64_t first_seq);
   // Adds `by` to every sequence: the writer sorts before it knows its numbers.
   // Only before the run is shared.
   void Rebase(uint64_t by);
   static std::shared_ptr<const MemtableRun> FromSkipList(const RowFormat& format, const StoreSchema& schema,
-                                                       const Interners& interners, const SkipList& list);
+                                                         const Interners& interners, const SkipList& list);
   static std::shared_ptr<const MemtableRun> Merge(const StoreSchema& schema,
-                                                const std::vector<std::shared_ptr<const MemtableRun>>& runs);
+                                                  const std::vector<std::shared_ptr<const MemtableRun>>& runs);
 
   const ColumnBatch& batch() const { return batch_; }
   size_t rows() const { return batch_.rows; }
@@ -40,8 +41,18 @@ class MemtableRun {
   std::pair<size_t, size_t> FindKey(const StoreSchema& schema, std::string_view encoded_key) const;
 
  private:
+  // A row on its way to its place: what nearly always decides the order.
+  struct SortEntry {
+    uint64_t prefix;
+    int64_t time;
+    uint32_t row;
+  };
+
   MemtableRun() = default;
-  void Seal(const StoreSchema& schema);
+  static std::shared_ptr<MemtableRun> Gathered(const StoreSchema& schema, const ColumnBatch& rows,
+                                               const std::vector<SortEntry>& entries);
+  void Seal(const StoreSchema& schema);  // sets the bounds from the rows
+  void SealSequences();
 
   ColumnBatch batch_;
   RawVector<uint64_t> prefixes_;  // KeyPrefix of each row

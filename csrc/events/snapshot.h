@@ -29,13 +29,13 @@ struct StoreCore {
 };
 
 struct ScanSpec {
-  std::optional<std::string> key;  // encoded (EncodeKey): only this key's rows
-  int64_t since = std::numeric_limits<int64_t>::min();  // inclusive, in the time column's unit
-  int64_t until = std::numeric_limits<int64_t>::max();  // exclusive, unless until_open
-  bool until_open = true;                               // no upper bound
-  uint64_t after_seq = 0;                               // exclusive
+  std::optional<std::string> key;                            // encoded (EncodeKey): only this key's rows
+  int64_t since = std::numeric_limits<int64_t>::min();       // inclusive, in the time column's unit
+  int64_t until = std::numeric_limits<int64_t>::max();       // exclusive, unless until_open
+  bool until_open = true;                                    // no upper bound
+  uint64_t after_seq = 0;                                    // exclusive
   uint64_t upto_seq = std::numeric_limits<uint64_t>::max();  // inclusive; the snapshot's own bound applies too
-  bool descending = false;                              // with a key: newest first
+  bool descending = false;                                   // with a key: newest first
   uint64_t limit = std::numeric_limits<uint64_t>::max();
   std::vector<bool> wanted;  // columns to return; empty: all
   size_t batch_rows = 65536;
@@ -47,10 +47,7 @@ class Snapshot {
  public:
   Snapshot(std::shared_ptr<const StoreCore> core, uint64_t seq, std::vector<MemtableView> memtables,
            std::vector<std::shared_ptr<const SstReader>> tables)
-      : core_(std::move(core)),
-        seq_(seq),
-        memtables_(std::move(memtables)),
-        tables_(std::move(tables)) {}
+      : core_(std::move(core)), seq_(seq), memtables_(std::move(memtables)), tables_(std::move(tables)) {}
 
   uint64_t seq() const { return seq_; }
   const StoreCore& core() const { return *core_; }

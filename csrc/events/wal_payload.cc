@@ -7,18 +7,29 @@ namespace segue {
 namespace {
 
 void EncodeCoded(const Interner& interner, const ColumnData& column, size_t rows, std::string* out) {
+  constexpr uint32_t kUnseen = UINT32_MAX;
   std::vector<int32_t> distinct;
-  std::unordered_map<int32_t, uint32_t> local;
   RawVector<uint32_t> codes(rows);
-  for (size_t row = 0; row < rows; ++row) {
-    if (column.IsNull(row)) {
-      codes[row] = 0;
-      continue;
+  const auto number = [&](uint32_t* local, int32_t code) {
+    if (*local == kUnseen) {
+      *local = static_cast<uint32_t>(distinct.size());
+      distinct.push_back(code);
     }
-    const auto code = column.Get<int32_t>(row);
-    const auto [entry, is_new] = local.try_emplace(code, static_cast<uint32_t>(distinct.size()));
-    if (is_new) distinct.push_back(code);
-    codes[row] = entry->second;
+    return *local;
+  };
+  const auto known = static_cast<size_t>(interner.size());
+  if (known <= 16 * rows + 256) {  // a table by code is cheap to clear; else a map
+    std::vector<uint32_t> local(known, kUnseen);
+    for (size_t row = 0; row < rows; ++row) {
+      const auto code = column.Get<int32_t>(row);
+      codes[row] = column.IsNull(row) ? 0 : number(&local[static_cast<size_t>(code)], code);
+    }
+  } else {
+    std::unordered_map<int32_t, uint32_t> local;
+    for (size_t row = 0; row < rows; ++row) {
+      const auto code = column.Get<int32_t>(row);
+      codes[row] = column.IsNull(row) ? 0 : number(&local.try_emplace(code, kUnseen).first->second, code);
+    }
   }
   PutFixed(out, static_cast<uint32_t>(distinct.size()));
   for (const int32_t code : distinct) PutLengthPrefixed(out, interner.At(code));
@@ -68,8 +79,7 @@ bool DecodeBytes(Cursor* in, size_t rows, ColumnData* column) {
 
 }  // namespace
 
-void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch,
-                   std::string* out) {
+void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch, std::string* out) {
   for (size_t c = 0; c < schema.columns.size(); ++c) {
     const StoreColumn& spec = schema.columns[c];
     const ColumnData& column = batch.columns[c];

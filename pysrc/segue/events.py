@@ -188,7 +188,13 @@ class Snapshot:
         return self._scan_ordered(low, high, indices, descending, limit, what)
 
     def _scan_ordered(
-        self, low: int | None, high: int | None, indices: list[int], descending: bool, limit: int | None, what: str
+        self,
+        low: int | None,
+        high: int | None,
+        indices: list[int],
+        descending: bool,
+        limit: int | None,
+        what: str,
     ) -> Scan:
         # The store keeps rows by key: an order by time over all keys is an external sort.
         from segue import kernels
@@ -233,7 +239,9 @@ class Snapshot:
         indices = self._events._column_indices(columns)
 
         def stream() -> Any:
-            return self._native.scan(None, None, None, indices, False, None, after, upto, sequence_column or "")
+            return self._native.scan(
+                None, None, None, indices, False, None, after, upto, sequence_column or ""
+            )
 
         return Scan(stream, f"{self._events.name!r}, sequences {after + 1} to {upto}")
 
@@ -392,7 +400,9 @@ class Events:
         arrays: dict[str, pa.Array] = {}
         for name, values in data.items():
             if name not in self._names:
-                raise SchemaError(f"there is no column {name!r}; the table has: {', '.join(self._names)}", name)
+                raise SchemaError(
+                    f"there is no column {name!r}; the table has: {', '.join(self._names)}", name
+                )
             kind = self.schema.field(name).type
             if pa.types.is_dictionary(kind):
                 kind = pa.string()
@@ -475,7 +485,9 @@ class Events:
             raise InvalidError(f"columns={columns!r} is a string; give a list of names")
         for name in columns:
             if name not in self._names:
-                raise SchemaError(f"there is no column {name!r}; the table has: {', '.join(self._names)}", name)
+                raise SchemaError(
+                    f"there is no column {name!r}; the table has: {', '.join(self._names)}", name
+                )
         return [self._names.index(name) for name in columns]
 
     def _time_value(self, what: str, value: Any) -> int | None:
@@ -514,7 +526,9 @@ class Events:
             try:
                 arrays[name] = pa.array([value], type=kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise SchemaError(f"key column {name!r} is {kind}: {value!r} does not fit ({error})", name) from error
+                raise SchemaError(
+                    f"key column {name!r} is {kind}: {value!r} does not fit ({error})", name
+                ) from error
         schema, array = pa.record_batch(arrays).__arrow_c_array__()
         return self._store.encode_key(schema, array)
 

@@ -117,7 +117,11 @@ def test_pandas_polars_numpy_and_lists_are_taken(clicks):
     clicks.append_batch(pd.DataFrame(rows))
     clicks.append_batch(pa.record_batch(rows))
     clicks.append_batch(
-        {"user": np.array([1, 2]), "page": ["a", None], "at": np.array(["2024-01-01", "2024-01-02"], "M8[us]")}
+        {
+            "user": np.array([1, 2]),
+            "page": ["a", None],
+            "at": np.array(["2024-01-01", "2024-01-02"], "M8[us]"),
+        }
     )
     clicks.append_batch([{"user": 1, "page": "a", "at": rows["at"][0]}, {"user": 2, "at": rows["at"][1]}])
     assert clicks.stats().sequence == 12
@@ -185,7 +189,12 @@ def test_sequences_after_and_up_to(clicks):
 
 def test_keys_of_several_columns_and_of_strings(tmp_path):
     schema = pa.schema(
-        {"app": pa.dictionary(pa.int32(), pa.string()), "device": pa.string(), "n": pa.int32(), "at": pa.timestamp("ms")}
+        {
+            "app": pa.dictionary(pa.int32(), pa.string()),
+            "device": pa.string(),
+            "n": pa.int32(),
+            "at": pa.timestamp("ms"),
+        }
     )
     events = Events.create(tmp_path / "t", "t", schema, ["device", "app", "n"], "at")
     keys = [("a", "x", 1), ("a", "x", -1), ("a\0", "x", 1), ("", "x", 1), ("a", "\0x", 1), ("ab", "", 1)]
@@ -193,13 +202,20 @@ def test_keys_of_several_columns_and_of_strings(tmp_path):
         for at, (device, app, n) in enumerate(keys):
             events.append(app, device, n, at)
         events.append_batch(
-            {"device": [k[0] for k in keys], "app": [k[1] for k in keys], "n": [k[2] for k in keys], "at": [9] * 6}
+            {
+                "device": [k[0] for k in keys],
+                "app": [k[1] for k in keys],
+                "n": [k[2] for k in keys],
+                "at": [9] * 6,
+            }
         )
         if turn == 1:
             events.flush()
     for at, key in enumerate(keys):
         found = events.scan(key=key).to_arrow().to_pylist()
-        assert [row["at"] for row in found] == [dt.datetime(1970, 1, 1, 0, 0, 0, 1000 * n) for n in (at, at, at, 9, 9, 9)]
+        assert [row["at"] for row in found] == [
+            dt.datetime(1970, 1, 1, 0, 0, 0, 1000 * n) for n in (at, at, at, 9, 9, 9)
+        ]
         assert {(r["device"], r["app"], r["n"]) for r in found} == {key}
     with pytest.raises(InvalidError, match="3 parts|has 1"):
         events.scan(key="a")
@@ -265,7 +281,9 @@ def test_bad_calls_teach(clicks):
     with pytest.raises(SchemaError, match="'at'"):
         clicks.append_batch({"user": [1]})
     with pytest.raises(SchemaError, match="row 1"):
-        clicks.append_batch(pa.table({"user": pa.array([1, None]), "at": pa.array([1, 2], pa.timestamp("us"))}))
+        clicks.append_batch(
+            pa.table({"user": pa.array([1, None]), "at": pa.array([1, 2], pa.timestamp("us"))})
+        )
     with pytest.raises(SchemaError, match="'user'"):
         clicks.append_batch(pa.table({"user": ["x"], "at": pa.array([1], pa.timestamp("us"))}))
     with pytest.raises(InvalidError, match="int"):
@@ -323,7 +341,9 @@ def test_a_second_writer_is_refused_by_name(clicks):
     with pytest.raises(LockedError, match=str(os.getpid())):
         Events.open(clicks.path, "clicks")
     script = "import sys; from segue.events import Events; Events.open(sys.argv[1], 'clicks')"
-    other = subprocess.run([sys.executable, "-c", script, clicks.path], capture_output=True, text=True, check=False)
+    other = subprocess.run(
+        [sys.executable, "-c", script, clicks.path], capture_output=True, text=True, check=False
+    )
     assert "LockedError" in other.stderr
     assert str(os.getpid()) in other.stderr
 
@@ -348,7 +368,13 @@ def test_a_reader_sees_the_live_writers_rows(clicks):
 
 def test_readers_open_while_a_writer_flushes(tmp_path):
     events = Events.create(
-        tmp_path / "t", "t", CLICKS, "user", "at", durability="os", _options={"wal_bytes": 65536, "memtable_bytes": 300_000}
+        tmp_path / "t",
+        "t",
+        CLICKS,
+        "user",
+        "at",
+        durability="os",
+        _options={"wal_bytes": 65536, "memtable_bytes": 300_000},
     )
     stop = threading.Event()
 
@@ -485,5 +511,3 @@ def test_a_process_that_ends_without_close_loses_nothing(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "t")], check=True)
     with Events.open(tmp_path / "t", "t") as events:
         assert events.scan().to_arrow().num_rows == 1500
-
-

@@ -14,21 +14,41 @@ from segue.events import Events
 
 SCHEMAS = {
     "ints": (
-        pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "v": pa.int32(), "d": pa.dictionary(pa.int32(), pa.string())}),
+        pa.schema(
+            {
+                "k": pa.int64(),
+                "at": pa.timestamp("us"),
+                "v": pa.int32(),
+                "d": pa.dictionary(pa.int32(), pa.string()),
+            }
+        ),
         ["k"],
-        {"k": st.integers(-3, 3), "v": st.none() | st.integers(-(2**31), 2**31 - 1), "d": st.none() | st.sampled_from("xyz")},
+        {
+            "k": st.integers(-3, 3),
+            "v": st.none() | st.integers(-(2**31), 2**31 - 1),
+            "d": st.none() | st.sampled_from("xyz"),
+        },
     ),
     "strings": (
         pa.schema({"k": pa.string(), "at": pa.timestamp("us"), "v": pa.float64(), "d": pa.string()}),
         ["k"],
         {
-            "k": st.sampled_from(["", "a", "a\0", "ab", "longer than eight bytes", "longer than eight bytez"]),
+            "k": st.sampled_from(
+                ["", "a", "a\0", "ab", "longer than eight bytes", "longer than eight bytez"]
+            ),
             "v": st.none() | st.floats(allow_nan=False),
             "d": st.none() | st.text(max_size=4),
         },
     ),
     "two keys": (
-        pa.schema({"k": pa.dictionary(pa.int32(), pa.string()), "at": pa.timestamp("us"), "v": pa.uint16(), "d": pa.bool_()}),
+        pa.schema(
+            {
+                "k": pa.dictionary(pa.int32(), pa.string()),
+                "at": pa.timestamp("us"),
+                "v": pa.uint16(),
+                "d": pa.bool_(),
+            }
+        ),
         ["k", "v"],
         {"k": st.sampled_from(["", "p", "pq"]), "v": st.integers(0, 2), "d": st.none() | st.booleans()},
     ),
@@ -61,7 +81,9 @@ class EventsMachine(RuleBasedStateMachine):
         assert self.events.append(**row) == len(self.rows) + 1
         self.rows.append(row)
 
-    @rule(data=st.data(), size=st.sampled_from([0, 1, 2, 63, 64, 200]), token=st.none() | st.sampled_from("tuv"))
+    @rule(
+        data=st.data(), size=st.sampled_from([0, 1, 2, 63, 64, 200]), token=st.none() | st.sampled_from("tuv")
+    )
     def append_batch(self, data, size, token):
         base = [self.draw_row(data) for _ in range(min(size, 3))]
         rows = list(itertools.islice(itertools.cycle(base), size)) if base else []
