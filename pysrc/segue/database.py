@@ -728,21 +728,23 @@ class Database:
         into = [p for p in state.pipelines.values() if p.table == name]
         definitions = [(PipelineDefinition.from_json(p.definition), p.store_id) for p in into]
         apps = [app_id(store_id, definition) for definition, store_id in definitions]
-        published = self.fact_table(name).snapshot(apps)
+        table = self.fact_table(name)
+        published = table.snapshot(apps)
         if published is None and not definitions:
-            raise CorruptionError(
-                f"the fact table {name!r} has neither files nor a pipeline; drop it",
-                str(self.path / "warehouse" / name),
+            raise InvalidError(
+                f"nothing was published into {name!r}, and its pipeline went with its event table; drop it"
             )
         watermarks = published.watermarks if published else dict.fromkeys(apps, 0)
         schema = published.schema if published else self.pipeline_named(definitions[0][0].id).schema()
 
         def fresh() -> pa.Table:
-            pending = [
-                pending_rows(self, definition, watermarks[app])
-                for (definition, _), app in zip(definitions, apps, strict=True)
-            ]
-            return pa.concat_tables([schema.empty_table(), *pending])
+            pending = [schema.empty_table()]
+            for (definition, _), app in zip(definitions, apps, strict=True):
+                rows = pending_rows(self, definition, watermarks[app])
+                if published is not None:  # A dimension may have changed since.
+                    table.check_schema(rows.schema, definition.table_partitions, published)
+                pending.append(rows)
+            return pa.concat_tables(pending)
 
         return ParquetRelation(
             name,

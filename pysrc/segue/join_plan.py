@@ -17,7 +17,7 @@ from .warehouse_types import require_columns, unknown_column, warehouse_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KEY", "JoinSpec", "PreparedJoin", "joined_fields", "prepare_joins"]
+__all__ = ["KEY", "JoinSpec", "PreparedJoin", "joined_fields", "narrow_joins", "prepare_joins"]
 
 #: Name of the key in a prepared table, which no output column can have.
 KEY = "__segue_key"
@@ -134,6 +134,27 @@ def prepare_joins(
         prepared.append(PreparedJoin(spec, _fit_key(table, kinds[spec.on])))
         kinds |= {alias: dimension.table.schema.field(name).type for name, alias in spec.columns}
     return prepared
+
+
+def narrow_joins(joins: Sequence[PreparedJoin], events: pa.Table) -> list[PreparedJoin]:
+    """Leave out of each table the rows that these events do not refer to; joining them gives the same.
+
+    Worth it for few events, where building the hash tables would cost most of the time.
+    """
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    values = {name: events.column(name) for name in events.column_names}
+    narrowed: list[PreparedJoin] = []
+    for join in joins:
+        keys = join.table.column(KEY)
+        wanted = values[join.spec.on]
+        if types.is_dictionary(wanted.type):
+            wanted = wanted.cast(wanted.type.value_type)
+        table = join.table.filter(pc.is_in(keys, value_set=pc.unique(wanted).cast(keys.type)))
+        narrowed.append(PreparedJoin(join.spec, table))
+        values |= {alias: table.column(alias) for _, alias in join.spec.columns}
+    return narrowed
 
 
 def _kind(of: pa.DataType) -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Error, InvalidError
-from .join_plan import KEY, PreparedJoin, joined_fields, prepare_joins
+from .join_plan import KEY, PreparedJoin, joined_fields, narrow_joins, prepare_joins
 from .options import MINIMUM_MEMORY, format_bytes
 from .parquet_output import OutputLayout, Split, WrittenFile, write_splits
 from .pipeline import PipelineDefinition
@@ -49,6 +49,9 @@ SEQUENCE = "__segue_sequence"
 #: Rows of a row group when memory is ample, and the least worth having.
 ROW_GROUP_ROWS = 1 << 20
 _SMALLEST_ROW_GROUP = 1 << 13
+
+#: Pending events up to which a fresh query joins them with only what they refer to.
+_FEW_EVENTS = 1 << 17
 
 #: How often a run starts over because another one published first.
 _ATTEMPTS = 10
@@ -148,8 +151,15 @@ def run_pipeline(
     """Run a pipeline once; see `segue.pipeline.Job.run`."""
     started = time.perf_counter()
     events = database.events(definition.source)
-    database.register_pipeline(definition, events.store_id)
     table = database.fact_table(definition.table)
+    published = table.snapshot()
+    if published is not None:
+        # Known before anything is done, so told before it; and the catalog keeps only what can run.
+        fields = joined_fields(events.schema, definition.joins, database.dimension)
+        table.check_schema(
+            definition.fact_schema(events.schema, fields), definition.table_partitions, published
+        )
+    database.register_pipeline(definition, events.store_id)
     with table.lock(), RunProgress(definition.id, progress) as shown:
         table.repair()
         table.remove_orphans()
@@ -228,10 +238,6 @@ class _Run:
         source = self._events.schema
         fields = joined_fields(source, definition.joins, self._database.dimension)
         schema = definition.fact_schema(source, fields)
-        published = self._table.snapshot()
-        if published is not None:
-            # Known before the work is done, so told before it.
-            self._table.check_schema(schema, definition.table_partitions, published)
         self._table.begin_run(self._run_id)
         succeeded = False
         scratch = self._database.path / "tmp" / f"{_scratch_prefix(definition.table)}{self._run_id}"
@@ -241,7 +247,8 @@ class _Run:
             job = _native_job(definition, source, joins, self._memory, self._threads, str(scratch))
             try:
                 self._shown.start("reading", upto - low)
-                taken = _consume(job, snapshot, low, upto, source, joins, self._shown.advance)
+                reader = _read_range(snapshot, low, upto, source)
+                taken = _consume(job, reader, joins, self._shown.advance)
                 self._shown.start("sorting", None)
                 job.finish()
                 splits = _splits(job, definition, source, fields)
@@ -352,20 +359,19 @@ def _native_job(
     return job
 
 
-def _consume(
-    job: Any,
-    snapshot: Any,
-    low: int,
-    upto: int,
-    source: pa.Schema,
-    joins: Sequence[PreparedJoin],
-    advance: Callable[[int], None],
-) -> int:
-    """Feed the events of (low, upto] to the job; gives their bytes as Arrow columns."""
+def _read_range(snapshot: Any, low: int, upto: int, source: pa.Schema) -> pa.RecordBatchReader:
+    """Read the events of (low, upto] with their sequence numbers."""
     import pyarrow as pa
 
-    scan = snapshot.scan_sequences(low, upto, source.names, SEQUENCE)
-    reader = pa.RecordBatchReader.from_stream(scan)
+    return pa.RecordBatchReader.from_stream(snapshot.scan_sequences(low, upto, source.names, SEQUENCE))
+
+
+def _consume(
+    job: Any, reader: pa.RecordBatchReader, joins: Sequence[PreparedJoin], advance: Callable[[int], None]
+) -> int:
+    """Feed events to the job; gives their bytes as Arrow columns."""
+    import pyarrow as pa
+
     bytes_in = 0
     failure: list[BaseException] = []
 
@@ -542,10 +548,14 @@ def pending_rows(database: Database, definition: PipelineDefinition, low: int) -
     try:
         if snapshot.sequence <= low:
             return schema.empty_table()
+        reader = _read_range(snapshot, low, snapshot.sequence, source)
+        if snapshot.sequence - low <= _FEW_EVENTS:
+            few = reader.read_all()
+            joins, reader = narrow_joins(joins, few), few.to_reader()
         with database.scratch() as scratch:
             job = _native_job(definition, source, joins, 4 * MINIMUM_MEMORY, 1, str(scratch), ordered=False)
             try:
-                _consume(job, snapshot, low, snapshot.sequence, source, joins, lambda rows: None)
+                _consume(job, reader, joins, lambda rows: None)
                 job.finish()
                 for index, (value, _) in enumerate(job.splits):
                     if definition.time_unit:

@@ -164,6 +164,41 @@ def _fail_at(patch: pytest.MonkeyPatch, step: str, when: str) -> list[int]:
     return failed
 
 
+INTERRUPTED_RUN = """
+import os, signal, sys, time
+path = sys.argv[1]
+sys.path.insert(0, sys.argv[2])
+import conftest, segue
+from segue.parquet_output import _FileWriter
+from test_exactly_once import job
+original = _FileWriter.write
+def write(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    original(*args)
+_FileWriter.write = write
+with segue.open(path) as db:
+    job(db).run()
+"""
+
+
+def test_ctrl_c_stops_a_run_and_leaves_nothing(tmp_path: Path) -> None:
+    make(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_RUN, str(tmp_path), str(Path(__file__).parent)],
+        timeout=60,
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert not list((tmp_path / "warehouse" / "fact").glob("**/*.parquet"))
+    assert not list((tmp_path / "tmp").iterdir())
+    with segue.open(tmp_path) as db:
+        assert job(db).run().rows_in == 30
+
+
 class NoLock:
     """Stands for writers on different machines, whose locks do not see each other."""
 

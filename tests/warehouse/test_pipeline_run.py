@@ -259,7 +259,9 @@ def test_all_types_pass_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how1", "how2"), list(itertools.product(["inner", "left"], repeat=2)))
-def test_chained_joins_do_what_the_single_ones_would(db: segue.Database, how1: Any, how2: Any) -> None:
+def test_chained_joins_do_what_the_single_ones_would(
+    db: segue.Database, how1: Any, how2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events = plays(300)
     db.events("listens").append_batch(events)
     run = (
@@ -285,6 +287,9 @@ def test_chained_joins_do_what_the_single_ones_would(db: segue.Database, how1: A
     if how2 == "inner":
         dropped["artists"] = 300 - len(want) - dropped.get("songs", 0)
     assert report.dropped == dropped
+    for few in (1000, 0):
+        monkeypatch.setattr(pipeline_run, "_FEW_EVENTS", few)
+        assert by_repr(pipeline_run.pending_rows(db, run.definition, 0).to_pylist()) == by_repr(want)
 
 
 def test_columns_are_chosen_and_renamed(db: segue.Database) -> None:
@@ -343,6 +348,8 @@ def test_a_dimension_that_lost_a_column_fails_the_run(db: segue.Database) -> Non
     db.events("listens").append_batch(plays(10))
     with pytest.raises(segue.SchemaError, match="dimension 'songs' has no column 'title'"):
         run.run()
+    with pytest.raises(segue.SchemaError, match="dimension 'songs' has no column 'title'"):
+        db._fact_relation("fact").fresh()
     db.put_dimension("songs", {"song_id": [1], "artist_id": ["9"], "title": ["t"]}, key="song_id")
     with pytest.raises(
         segue.SchemaError, match="writes column 'artist_id' as string, the table 'fact' has int64"
@@ -365,6 +372,9 @@ def test_a_table_takes_only_its_own_columns(db: segue.Database) -> None:
         segue.SchemaError, match="writes column 'artist' as string, the table 'fact' has no such column"
     ):
         more.run()
+    # What cannot run is not kept either.
+    assert db.pipeline_named("fact").definition == job(db).definition
+    assert db._fact_relation("fact").fresh().num_rows == len(expected(plays(10)))
     assert job(db).run().rows_in == 10
 
 
@@ -611,6 +621,14 @@ def test_dropping_follows_the_dependencies(db: segue.Database) -> None:
     db.drop("fact")
     assert not (db.path / "warehouse" / "fact").exists()
     assert db.catalog.read().names() == ["artists"]
+
+
+def test_a_table_that_nothing_will_ever_fill(db: segue.Database) -> None:
+    job(db).run()
+    db.drop("listens")
+    with pytest.raises(segue.InvalidError, match="nothing was published into 'fact'"):
+        db.sql("SELECT COUNT(*) FROM fact")
+    db.drop("fact")
 
 
 def test_a_new_store_of_an_old_name_starts_over(db: segue.Database) -> None:
