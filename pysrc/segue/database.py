@@ -115,7 +115,7 @@ class Database:
         self.durability = durability
         self.catalog = Catalog(self.path)
         self._mutex = threading.RLock()
-        self._events: dict[str, Any] = {}
+        self._events: dict[str, Events] = {}
         self._facts: dict[str, FactTable] = {}
         self._dimensions: dict[str, tuple[str, Dimension]] = {}
         self._open_directory()
@@ -309,7 +309,7 @@ class Database:
 
         with self._mutex:
             handle = self._events.get(own)
-            if handle is None or getattr(handle, "closed", False):
+            if handle is None or handle.closed:
                 handle = Events.open(
                     str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
                 )

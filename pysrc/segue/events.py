@@ -10,7 +10,7 @@ releases the GIL.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,18 @@ class Scan:
             return (reader if self._transform is None else self._transform(reader)).read_all()
         except (pa.ArrowException, OSError):
             source.raise_error()  # the exact exception, where the store knows it
+            raise
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Batch by batch, in bounded memory, with the same exceptions as :meth:`to_arrow`."""
+        import pyarrow as pa
+
+        source = self._open()
+        try:
+            reader = pa.RecordBatchReader.from_stream(source)
+            yield from reader if self._transform is None else self._transform(reader)
+        except (pa.ArrowException, OSError):
+            source.raise_error()
             raise
 
     def to_pandas(self) -> Any:
@@ -284,6 +296,8 @@ class Events:
         self.store_id: str = store.store_id
         """Identity of the table for life, 32 hexadecimal digits."""
         self._names: list[str] = self.schema.names
+        self.closed = False
+        """Whether :meth:`close` was called."""
         self._rows = RowAppender(store)
         self.append = self._rows.append
 
@@ -476,6 +490,7 @@ class Events:
 
     def close(self) -> None:
         """Sync and close. Idempotent; scans and snapshots that are open stay readable."""
+        self.closed = True
         self._store.close()
 
     def _column_indices(self, columns: Sequence[str] | None) -> list[int]:

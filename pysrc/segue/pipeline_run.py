@@ -22,7 +22,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .database import Database
+    from .events import Events, Snapshot
 
 __all__ = ["SEQUENCE", "RunReport", "app_id", "pending_rows", "run_pipeline"]
 
@@ -194,7 +195,7 @@ class _Run:
         self,
         database: Database,
         definition: PipelineDefinition,
-        events: Any,
+        events: Events,
         memory: int,
         threads: int,
         shown: RunProgress,
@@ -233,7 +234,9 @@ class _Run:
         finally:
             snapshot.close()
 
-    def _publish_range(self, snapshot: Any, low: int, upto: int) -> RunReport:
+    def _publish_range(self, snapshot: Snapshot, low: int, upto: int) -> RunReport:
+        import pyarrow as pa
+
         definition = self._definition
         source = self._events.schema
         fields = joined_fields(source, definition.joins, self._database.dimension)
@@ -247,8 +250,8 @@ class _Run:
             job = _native_job(definition, source, joins, self._memory, self._threads, str(scratch))
             try:
                 self._shown.start("reading", upto - low)
-                reader = _read_range(snapshot, low, upto, source)
-                taken = _consume(job, reader, joins, self._shown.advance)
+                scan = snapshot.scan_sequences(low, upto, source.names, SEQUENCE)
+                taken = _consume(job, pa.schema(scan), scan.batches(), joins, self._shown.advance)
                 self._shown.start("sorting", None)
                 job.finish()
                 splits = _splits(job, definition, source, fields)
@@ -359,15 +362,12 @@ def _native_job(
     return job
 
 
-def _read_range(snapshot: Any, low: int, upto: int, source: pa.Schema) -> pa.RecordBatchReader:
-    """Read the events of (low, upto] with their sequence numbers."""
-    import pyarrow as pa
-
-    return pa.RecordBatchReader.from_stream(snapshot.scan_sequences(low, upto, source.names, SEQUENCE))
-
-
 def _consume(
-    job: Any, reader: pa.RecordBatchReader, joins: Sequence[PreparedJoin], advance: Callable[[int], None]
+    job: Any,
+    schema: pa.Schema,
+    source: Iterable[pa.RecordBatch],
+    joins: Sequence[PreparedJoin],
+    advance: Callable[[int], None],
 ) -> int:
     """Feed events to the job; gives their bytes as Arrow columns."""
     import pyarrow as pa
@@ -378,7 +378,7 @@ def _consume(
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal bytes_in
         try:
-            for batch in reader:
+            for batch in source:
                 bytes_in += _event_bytes(batch)
                 yield batch
                 advance(batch.num_rows)
@@ -387,7 +387,7 @@ def _consume(
             failure.append(e)
             raise
 
-    counted = pa.RecordBatchReader.from_batches(reader.schema, batches())
+    counted = pa.RecordBatchReader.from_batches(schema, batches())
     try:
         job.consume(counted.__arrow_c_stream__())
     except Exception:
@@ -543,19 +543,20 @@ def pending_rows(database: Database, definition: PipelineDefinition, low: int) -
     schema = definition.fact_schema(source, fields)
     by = definition.table_partitions
     joins = prepare_joins(source, definition.joins, database.dimension)
-    batches: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     snapshot = events.snapshot()
     try:
         if snapshot.sequence <= low:
             return schema.empty_table()
-        reader = _read_range(snapshot, low, snapshot.sequence, source)
+        scan = snapshot.scan_sequences(low, snapshot.sequence, source.names, SEQUENCE)
+        batches: Iterable[pa.RecordBatch] = scan.batches()
         if snapshot.sequence - low <= _FEW_EVENTS:
-            few = reader.read_all()
-            joins, reader = narrow_joins(joins, few), few.to_reader()
+            few = scan.to_arrow()
+            joins, batches = narrow_joins(joins, few), few.to_batches()
         with database.scratch() as scratch:
             job = _native_job(definition, source, joins, 4 * MINIMUM_MEMORY, 1, str(scratch), ordered=False)
             try:
-                _consume(job, reader, joins, lambda rows: None)
+                _consume(job, pa.schema(scan), batches, joins, lambda rows: None)
                 job.finish()
                 for index, (value, _) in enumerate(job.splits):
                     if definition.time_unit:
@@ -563,12 +564,12 @@ def pending_rows(database: Database, definition: PipelineDefinition, low: int) -
                     else:
                         constants = dict(zip(by, value or (), strict=True))
                     for batch in pa.RecordBatchReader.from_stream(job.read(index, ROW_GROUP_ROWS)):
-                        batches.append(_fact_batch(batch, schema, constants))
+                        pending.append(_fact_batch(batch, schema, constants))
             finally:
                 job.close()
     finally:
         snapshot.close()
-    return pa.Table.from_batches(batches, schema)
+    return pa.Table.from_batches(pending, schema)
 
 
 def _fact_batch(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any]) -> pa.RecordBatch:

@@ -135,6 +135,28 @@ def test_events_that_the_catalog_does_not_know_are_never_removed(tmp_path: Path)
         assert (tmp_path / "events" / "e").exists()
 
 
+def test_a_closed_table_is_opened_again(tmp_path: Path) -> None:
+    with segue.open(tmp_path) as db:
+        events = db.create_events("e", SCHEMA, key="user", time="at")
+        assert db.events("e") is events
+        events.close()
+        again = db.events("e")
+        assert again is not events
+        assert again.append(1, 0) == 1
+    assert again.closed
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with segue.open(tmp_path) as db:
+        db.create_events("e", SCHEMA, key="user", time="at")
+        with segue.open(tmp_path) as other:
+            with pytest.raises(segue.LockedError):
+                other.events("e")
+            with pytest.raises(segue.LockedError):
+                other.drop("e")
+        assert db.events("e").append(1, 0) == 1
+
+
 def test_unknown_names(tmp_path: Path) -> None:
     with segue.open(tmp_path) as db:
         with pytest.raises(segue.InvalidError, match=r"no event table is named 'x'.*there is none"):

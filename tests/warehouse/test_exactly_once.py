@@ -67,7 +67,7 @@ KILLED_RUN = """
 import importlib, os, sys
 path, step, when = sys.argv[1:4]
 sys.path.insert(0, sys.argv[4])
-import conftest, segue
+import segue
 from test_exactly_once import job
 module, _, name = step.rpartition(".")
 try:
@@ -168,7 +168,7 @@ INTERRUPTED_RUN = """
 import os, signal, sys, time
 path = sys.argv[1]
 sys.path.insert(0, sys.argv[2])
-import conftest, segue
+import segue
 from segue.parquet_output import _FileWriter
 from test_exactly_once import job
 original = _FileWriter.write
@@ -197,6 +197,22 @@ def test_ctrl_c_stops_a_run_and_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "tmp").iterdir())
     with segue.open(tmp_path) as db:
         assert job(db).run().rows_in == 30
+
+
+def test_events_that_cannot_be_read_say_where(tmp_path: Path) -> None:
+    make(tmp_path)
+    with segue.open(tmp_path) as db:
+        db.events("e").flush()
+    (table,) = (p for p in (tmp_path / "events" / "e").rglob("*") if p.suffix == ".sst")
+    content = bytearray(table.read_bytes())
+    content[20:60] = bytes(40)
+    table.write_bytes(content)
+    with segue.open(tmp_path) as db:
+        with pytest.raises(segue.CorruptionError) as caught:
+            job(db).run()
+        assert caught.value.path == str(table)
+        assert db._fact_relation("fact").version is None
+        assert not list((tmp_path / "tmp").iterdir())
 
 
 class NoLock:
