@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from segue import _engine
 from segue._rows import RowAppender
@@ -100,7 +100,7 @@ class Scan:
         return self._open().__arrow_c_stream__(requested_schema)
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """A ``pyarrow.RecordBatchReader``: batch by batch, in bounded memory."""
+        """Read batch by batch, in bounded memory, as a ``pyarrow.RecordBatchReader``."""
         import pyarrow as pa
 
         source = self._open()
@@ -163,7 +163,7 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"<segue.Snapshot of {self._events.name!r} at sequence {self.sequence}>"
 
-    def __enter__(self) -> Snapshot:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -357,7 +357,7 @@ class Events:
         key = ", ".join(self.key)
         return f"<segue.Events {self.name!r} key=({key}) time={self.time!r} mode={mode!r} at {self.path!r}>"
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -409,7 +409,8 @@ class Events:
             data = {name: [row.get(name) for row in data] for name in names}
         if not isinstance(data, Mapping):
             raise InvalidError(
-                f"append_batch takes Arrow data, a mapping of columns or a list of mappings, not {type(data).__name__}"
+                "append_batch takes Arrow data, a mapping of columns or a list of mappings, "
+                f"not {type(data).__name__}"
             )
         arrays: dict[str, pa.Array] = {}
         for name, values in data.items():
@@ -459,11 +460,11 @@ class Events:
         return self.snapshot().scan(key, since, until, columns, descending, ordered, limit)
 
     def snapshot(self) -> Snapshot:
-        """The table as of now, unchanged by later appends."""
+        """Take the table as of now, unchanged by later appends."""
         return Snapshot(self)
 
     def sync(self) -> int:
-        """Make every event appended before survive power loss; returns the highest durable sequence number."""
+        """Make every event appended before survive power loss; return the highest durable sequence."""
         return self._store.sync()
 
     def flush(self) -> None:
@@ -485,7 +486,7 @@ class Events:
         return EventStats(**self._store.stats())
 
     def record_handoff(self, sequence: int) -> None:
-        """Note durably that a pipeline publishes events up to ``sequence``: these numbers are never issued again."""
+        """Note durably that a pipeline publishes up to ``sequence``: no such number is issued again."""
         self._store.record_handoff(sequence)
 
     def close(self) -> None:
@@ -518,7 +519,7 @@ class Events:
         if isinstance(value, int):
             return value
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
-            value = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
+            value = value.astimezone(dt.UTC).replace(tzinfo=None)
         try:
             return int(pa.scalar(value, type=pa.timestamp(kind.unit)).value)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

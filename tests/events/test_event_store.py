@@ -72,7 +72,7 @@ FULL_ROW = {
     "ns": dt.datetime(2024, 1, 1, 0, 0, 0, 1),
     "sec": dt.datetime(1900, 1, 1),
 }
-NULL_ROW = {name: None for name in FULL_ROW} | {"user": 7, "at": dt.datetime(2024, 3, 1, tzinfo=UTC)}
+NULL_ROW = dict.fromkeys(FULL_ROW) | {"user": 7, "at": dt.datetime(2024, 3, 1, tzinfo=UTC)}
 
 CLICKS = pa.schema({"user": pa.int64(), "page": pa.string(), "at": pa.timestamp("us")})
 
@@ -480,9 +480,8 @@ def test_every_damaged_file_is_reported(clicks):
         newest = sorted(path for path in Path(clicks.path).iterdir() if path.name.startswith(name))[-1]
         good = newest.read_bytes()
         newest.write_bytes(good[:20] + bytes([good[20] ^ 0x40]) + good[21:])
-        with pytest.raises(CorruptionError) as error:
-            with Events.open(clicks.path, "clicks") as events:
-                events.verify()
+        with pytest.raises(CorruptionError) as error, Events.open(clicks.path, "clicks") as events:
+            events.verify()
         assert error.value.path == str(newest)
         newest.write_bytes(good)
     with Events.open(clicks.path, "clicks") as events:

@@ -7,6 +7,7 @@ acknowledged is there, batches are whole, nothing is there twice, and the store 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pyarrow as pa
@@ -82,10 +83,8 @@ class Workload:
             return False
         finally:
             if self.events is not None:
-                try:
+                with contextlib.suppress(Error, OSError):  # the disk is dead: closing may say so, not hang
                     self.events.close()
-                except (Error, OSError):
-                    pass  # the disk is dead; closing must not hang, and may say so
         return True
 
 
@@ -105,7 +104,7 @@ def check_recovered(workload: Workload, env, may_lose_unsynced: bool) -> None:
     for row in rows:
         assert row["s"] == f"s{row['k']}"
         assert row["d"] == f"d{row['k'] % 3}"
-    # What is there is a prefix of what was tried, in whole batches: the last unit may or may not have made it.
+    # A prefix of what was tried, in whole batches: the last unit may or may not have made it.
     found = [row["k"] for row in rows]
     for units in range(len(workload.attempted), -1, -1):
         if [k for unit in workload.attempted[:units] for k in unit] == found:

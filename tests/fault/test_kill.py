@@ -38,7 +38,9 @@ WRITER = textwrap.dedent(
             assert events.append(n % 7, n, None, n) == n
             os.write(1, b"%d\\n" % n)
         rows = range(n + 1, n + 501)
-        first, last = events.append_batch({"user": [i % 7 for i in rows], "n": rows, "first": [n + 1] * 500, "at": rows})
+        first, last = events.append_batch(
+            {"user": [i % 7 for i in rows], "n": rows, "first": [n + 1] * 500, "at": rows}
+        )
         assert (first, last) == (n + 1, n + 500)
         n = last
         os.write(1, b"%d\\n" % n)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from segue import _engine
 from segue.events import Events
 
+WORDS = pa.dictionary(pa.int32(), pa.string())
 SCHEMAS = {
     "ints": (
         pa.schema(
