@@ -10,6 +10,7 @@
 #include "base/arrow_array.h"
 #include "bindings/bindings.h"
 #include "scan/arrow_keys.h"
+#include "scan/parquet_footer.h"
 #include "scan/scanner.h"
 
 namespace segue::bindings {
@@ -125,7 +126,9 @@ class PyScanWorker {
       chunk.bytes = file.substr(static_cast<size_t>(chunk.offset), static_cast<size_t>(size));
       chunk.num_values = fields[2].cast<int64_t>();
       chunk.uncompressed_size = fields[3].cast<int64_t>();
-      chunk.type = static_cast<PhysicalType>(fields[4].cast<int>());
+      const int type = fields[4].cast<int>();
+      if (type < 0 || type >= kPhysicalTypes) ThrowIfError(Status::Invalid("unknown physical type"));
+      chunk.type = static_cast<PhysicalType>(type);
       chunk.fixed_length = fields[5].cast<int32_t>();
       chunk.nullable = fields[6].cast<bool>();
       if (c < state_->scan.columns() && !fields[7].is_none()) {
@@ -307,9 +310,53 @@ class PyGroupScan {
   std::shared_ptr<ScanState> state_;
 };
 
+class PyParquetFooter {
+ public:
+  PyParquetFooter(const py::bytes& data, const std::string& path, int64_t offset)
+      : groups_(Unwrap(ParseFooter(std::string_view(data), path, offset))) {}
+
+  std::vector<int64_t> Rows() const {
+    std::vector<int64_t> rows;
+    for (const RowGroupMetadata& group : groups_) rows.push_back(group.rows);
+    return rows;
+  }
+  size_t leaves() const { return groups_.empty() ? 0 : groups_.front().chunks.size(); }
+
+  py::list Chunks(size_t leaf) const {
+    py::list chunks;
+    for (const RowGroupMetadata& group : groups_) {
+      if (leaf >= group.chunks.size()) ThrowIfError(Status::Invalid("no such column chunk"));
+      const ChunkMetadata& chunk = group.chunks[leaf];
+      py::dict fields;
+      fields["path"] = py::bytes(chunk.path);
+      fields["file"] = py::bytes(chunk.file);
+      fields["encrypted"] = chunk.encrypted;
+      fields["type"] = chunk.type;
+      fields["codec"] = chunk.codec;
+      fields["encodings"] = chunk.encodings;
+      fields["num_values"] = chunk.num_values;
+      fields["uncompressed_size"] = chunk.uncompressed_size;
+      fields["compressed_size"] = chunk.compressed_size;
+      fields["data_page_offset"] = chunk.data_page_offset;
+      fields["dictionary_page_offset"] = chunk.dictionary_page_offset;
+      chunks.append(fields);
+    }
+    return chunks;
+  }
+
+ private:
+  std::vector<RowGroupMetadata> groups_;
+};
+
 }  // namespace
 
 void BindScan(py::module_& m) {
+  py::class_<PyParquetFooter>(m, "ParquetFooter", "Where the column chunks of a Parquet file lie.")
+      .def(py::init<const py::bytes&, const std::string&, int64_t>(), py::arg("data"), py::arg("path"),
+           py::arg("offset"))
+      .def_property_readonly("rows", &PyParquetFooter::Rows, "Rows of each row group.")
+      .def_property_readonly("leaves", &PyParquetFooter::leaves, "Column chunks of a row group.")
+      .def("chunks", &PyParquetFooter::Chunks, py::arg("leaf"), "One column's chunk in each row group.");
   py::class_<PyScanWorker>(m, "ScanWorker", "One thread's share of a GroupScan.")
       .def("count", &PyScanWorker::Count, py::arg("path"), py::arg("rows"), py::arg("data").none(true),
            py::arg("columns"), "Count one row group.")

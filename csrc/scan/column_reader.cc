@@ -1,32 +1,12 @@
 #include "scan/column_reader.h"
 
 #include "base/coding.h"
-#include "scan/float_key.h"
 
 namespace segue::scan {
 
 namespace {
 
 const uint8_t* Bytes(std::string_view view) { return reinterpret_cast<const uint8_t*>(view.data()); }
-
-template <typename T, typename Key>
-void LoadKeys(const char* p, size_t n, uint64_t* out, Key key) {
-  for (size_t i = 0; i < n; ++i) out[i] = key(LoadAs<T>(p + i * sizeof(T)));
-}
-
-size_t NumberWidth(PhysicalType type) {
-  switch (type) {
-    case PhysicalType::kInt32:
-    case PhysicalType::kUInt32:
-    case PhysicalType::kFloat:
-      return 4;
-    case PhysicalType::kInt64:
-    case PhysicalType::kDouble:
-      return 8;
-    default:
-      return 0;
-  }
-}
 
 }  // namespace
 
@@ -120,16 +100,13 @@ Status ColumnReader::LoadDictionary(const PageHeader& header, std::string_view b
                                                                   : width;
   if (least == 0) return Damaged("a dictionary of booleans");
   if (entries > bytes.size() / least) return Damaged("the dictionary has fewer bytes than entries");
+  if (decoder_.Open(Encoding::kPlain, chunk_.type, static_cast<size_t>(chunk_.fixed_length), bytes) !=
+      ValueDecoder::Start::kOk) {
+    return Damaged("the dictionary does not start");
+  }
   map_.resize(entries);
   for (size_t start = 0; start < entries; start += kMaxRead) {
-    const size_t n = std::min(kMaxRead, entries - start);
-    if (width > 0) {
-      if (!LoadNumbers(&bytes, n, number_buffer_.data())) return Damaged("the dictionary is too short");
-      SEGUE_RETURN_IF_ERROR(dictionary_->MapNumbers(number_buffer_.data(), n, map_.data() + start));
-    } else {
-      if (!LoadBytes(&bytes, n, view_buffer_.data())) return Damaged("the dictionary is too short");
-      SEGUE_RETURN_IF_ERROR(dictionary_->MapBytes(view_buffer_.data(), n, map_.data() + start));
-    }
+    SEGUE_RETURN_IF_ERROR(MapNext(std::min(kMaxRead, entries - start), map_.data() + start));
   }
   has_map_ = true;
   return {};
@@ -186,16 +163,10 @@ Status ColumnReader::StartValues(const PageHeader& header, std::string_view valu
       return {};
     }
     case Encoding::kPlain:
-      plain_ = values;
-      if (chunk_.type == PhysicalType::kBoolean) {
-        SEGUE_RETURN_IF_ERROR(BooleanMap());
-        values_ = Values::kCodes;
-        codes_.ResetPacked(Bytes(values), Bytes(values) + values.size(), 1, values.size() * uint64_t{8});
-      } else if (chunk_.type == PhysicalType::kByteArray || chunk_.type == PhysicalType::kFixedBytes) {
-        values_ = Values::kPlainBytes;
-      } else {
-        values_ = Values::kPlainNumbers;
-      }
+      if (chunk_.type != PhysicalType::kBoolean) break;
+      SEGUE_RETURN_IF_ERROR(BooleanMap());
+      values_ = Values::kCodes;
+      codes_.ResetPacked(Bytes(values), Bytes(values) + values.size(), 1, values.size() * uint64_t{8});
       return {};
     case Encoding::kRle: {
       if (chunk_.type != PhysicalType::kBoolean) break;
@@ -213,6 +184,22 @@ Status ColumnReader::StartValues(const PageHeader& header, std::string_view valu
     default:
       break;
   }
+  values_ = Values::kKeys;
+  // A page of NULLs only may have no values, not even the header of an encoding.
+  if (values.empty()) {
+    if (decoder_.Open(Encoding::kPlain, chunk_.type, static_cast<size_t>(chunk_.fixed_length), values) ==
+        ValueDecoder::Start::kOk) {
+      return {};
+    }
+  }
+  switch (decoder_.Open(header.encoding, chunk_.type, static_cast<size_t>(chunk_.fixed_length), values)) {
+    case ValueDecoder::Start::kOk:
+      return {};
+    case ValueDecoder::Start::kDamaged:
+      return Damaged("its values do not start as their encoding asks");
+    case ValueDecoder::Start::kUnsupported:
+      break;
+  }
   return Status::Unsupported("a page of encoding " + std::to_string(static_cast<int>(header.encoding)) + " in " +
                              path_);
 }
@@ -225,50 +212,6 @@ Status ColumnReader::BooleanMap() {
   SEGUE_RETURN_IF_ERROR(dictionary_->MapNumbers(kKeys, 2, map_.data()));
   has_map_ = true;
   return {};
-}
-
-// Takes n values off the front of PLAIN bytes; false when there are fewer.
-bool ColumnReader::LoadNumbers(std::string_view* bytes, size_t n, uint64_t* out) const {
-  const size_t width = NumberWidth(chunk_.type);
-  if (bytes->size() / width < n) return false;
-  const char* p = bytes->data();
-  switch (chunk_.type) {
-    case PhysicalType::kInt32:
-      LoadKeys<int32_t>(p, n, out, [](int32_t v) { return static_cast<uint64_t>(static_cast<int64_t>(v)); });
-      break;
-    case PhysicalType::kUInt32:
-      LoadKeys<uint32_t>(p, n, out, [](uint32_t v) { return static_cast<uint64_t>(v); });
-      break;
-    case PhysicalType::kInt64:
-      std::memcpy(out, p, n * sizeof(uint64_t));
-      break;
-    case PhysicalType::kFloat:
-      LoadKeys<float>(p, n, out, FloatKey);
-      break;
-    default:
-      LoadKeys<double>(p, n, out, DoubleKey);
-      break;
-  }
-  bytes->remove_prefix(n * width);
-  return true;
-}
-
-bool ColumnReader::LoadBytes(std::string_view* bytes, size_t n, std::string_view* out) const {
-  if (chunk_.type == PhysicalType::kFixedBytes) {
-    const auto width = static_cast<size_t>(chunk_.fixed_length);
-    if (bytes->size() / width < n) return false;
-    for (size_t i = 0; i < n; ++i) out[i] = bytes->substr(i * width, width);
-    bytes->remove_prefix(n * width);
-    return true;
-  }
-  for (size_t i = 0; i < n; ++i) {
-    if (bytes->size() < 4) return false;
-    const auto size = LoadAs<uint32_t>(bytes->data());
-    if (size > bytes->size() - 4) return false;
-    out[i] = bytes->substr(4, size);
-    bytes->remove_prefix(4 + static_cast<size_t>(size));
-  }
-  return true;
 }
 
 Status ColumnReader::Read(size_t n, uint32_t* out) {
@@ -314,6 +257,16 @@ Status ColumnReader::ReadPart(size_t n, uint32_t* out) {
   return {};
 }
 
+// The ids of the decoder's next n values.
+Status ColumnReader::MapNext(size_t n, uint32_t* out) {
+  if (NumberWidth(chunk_.type) > 0) {
+    if (!decoder_.ReadNumbers(kernels_, n, number_buffer_.data())) return Damaged("the values end too early");
+    return dictionary_->MapNumbers(number_buffer_.data(), n, out);
+  }
+  if (!decoder_.ReadBytes(kernels_, n, view_buffer_.data())) return Damaged("the values end too early");
+  return dictionary_->MapBytes(view_buffer_.data(), n, out);
+}
+
 // The ids of the page's next n values that are not NULL.
 Status ColumnReader::ReadValues(size_t n, uint32_t* out) {
   if (n == 0) return {};
@@ -323,12 +276,8 @@ Status ColumnReader::ReadValues(size_t n, uint32_t* out) {
       if (kernels_.max(out, n) >= map_.size()) return Damaged("a dictionary code is out of range");
       kernels_.gather(map_.data(), out, n, out);
       return {};
-    case Values::kPlainNumbers:
-      if (!LoadNumbers(&plain_, n, number_buffer_.data())) return Damaged("the values end too early");
-      return dictionary_->MapNumbers(number_buffer_.data(), n, out);
-    case Values::kPlainBytes:
-      if (!LoadBytes(&plain_, n, view_buffer_.data())) return Damaged("the values end too early");
-      return dictionary_->MapBytes(view_buffer_.data(), n, out);
+    case Values::kKeys:
+      return MapNext(n, out);
     case Values::kNone:
       break;
   }

@@ -22,14 +22,10 @@
 #include "scan/bit_unpack.h"
 #include "scan/kernels.h"
 #include "scan/parquet_page.h"
+#include "scan/value_decoder.h"
 #include "scan/value_dictionary.h"
 
 namespace segue::scan {
-
-// How values of a column stand in the file, and become dictionary keys:
-// integers as 64 bits (signed or zero-extended), floats by their bits with
-// every NaN alike and -0.0 as 0.0, booleans as 0 and 1, the rest as bytes.
-enum class PhysicalType : uint8_t { kBoolean, kInt32, kUInt32, kInt64, kFloat, kDouble, kByteArray, kFixedBytes };
 
 // Inflates page bodies.
 class Decompressor {
@@ -63,7 +59,7 @@ class ColumnReader {
   static constexpr size_t kMaxRead = 4096;
 
  private:
-  enum class Values : uint8_t { kNone, kCodes, kPlainNumbers, kPlainBytes };
+  enum class Values : uint8_t { kNone, kCodes, kKeys };
 
   Status Damaged(const std::string& what) const;
   Status NextPage();
@@ -73,8 +69,7 @@ class ColumnReader {
   Status StartValues(const PageHeader& header, std::string_view values);
   Status ReadPart(size_t n, uint32_t* out);
   Status ReadValues(size_t n, uint32_t* out);
-  bool LoadNumbers(std::string_view* bytes, size_t n, uint64_t* out) const;
-  bool LoadBytes(std::string_view* bytes, size_t n, std::string_view* out) const;
+  Status MapNext(size_t n, uint32_t* out);
   Status BooleanMap();
   Status NeedNullId();
 
@@ -97,7 +92,7 @@ class ColumnReader {
   HybridReader levels_;
   Values values_ = Values::kNone;
   HybridReader codes_;
-  std::string_view plain_;  // values not yet read
+  ValueDecoder decoder_;
 
   std::vector<uint32_t> level_buffer_;
   std::vector<uint32_t> packed_buffer_;

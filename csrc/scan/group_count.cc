@@ -91,7 +91,7 @@ uint64_t GroupCounter::CountAt(uint64_t cell) const {
 
 // Calls visit(ids, count) for every group counted so far.
 template <typename Visit>
-Status GroupCounter::ForEachGroup(Visit visit) const {
+void GroupCounter::ForEachGroup(Visit visit) const {
   std::vector<uint32_t> ids(columns_);
   if (sparse_) {
     for (size_t group = 0; group < group_counts_.size(); ++group) {
@@ -103,17 +103,26 @@ Status GroupCounter::ForEachGroup(Visit visit) const {
         id = static_cast<uint32_t>(key >> 32);
       }
       ids[0] = id;
-      SEGUE_RETURN_IF_ERROR(visit(ids.data(), group_counts_[group]));
+      visit(ids.data(), group_counts_[group]);
     }
-    return {};
+    return;
   }
-  if (!counters_) return {};
-  // Row by row of the column with stride 1, so that the divisions are done once a row.
+  if (!counters_) return;
+  if (replica_stride_ == 0 && carried_.empty()) {
+    ForEachCell([this](uint64_t cell) -> uint64_t { return counters_->data[cell]; }, visit, ids.data());
+  } else {
+    ForEachCell([this](uint64_t cell) { return CountAt(cell); }, visit, ids.data());
+  }
+}
+
+// Goes row by row of the column with stride 1, so that the divisions are done once a row.
+template <typename CountOf, typename Visit>
+void GroupCounter::ForEachCell(CountOf count_of, Visit visit, uint32_t* ids) const {
   const uint64_t row = columns_ == 0 ? 1 : std::max<uint32_t>(capacity_[order_.back()], 1);
   for (uint64_t start = 0; start < cells_; start += row) {
     bool fresh = true;
     for (uint64_t i = 0; i < row; ++i) {
-      const uint64_t count = CountAt(start + i);
+      const uint64_t count = count_of(start + i);
       if (count == 0) continue;
       if (fresh) {
         uint64_t rest = start;
@@ -124,10 +133,9 @@ Status GroupCounter::ForEachGroup(Visit visit) const {
         fresh = false;
       }
       if (columns_ > 0) ids[order_.back()] = static_cast<uint32_t>(i);
-      SEGUE_RETURN_IF_ERROR(visit(ids.data(), count));
+      visit(ids, count);
     }
   }
-  return {};
 }
 
 void GroupCounter::CarryOver() {
@@ -156,7 +164,7 @@ Status GroupCounter::Layout(const std::vector<uint32_t>& capacities) {
     return Status::Memory("cannot allocate " + std::to_string(cells * sizeof(uint32_t)) + " bytes of group counters");
   }
   std::vector<uint64_t> carried(carried_.empty() ? 0 : cells);
-  SEGUE_RETURN_IF_ERROR(ForEachGroup([&](const uint32_t* ids, uint64_t count) {
+  ForEachGroup([&](const uint32_t* ids, uint64_t count) {
     uint64_t cell = 0;
     for (size_t c = 0; c < columns_; ++c) cell += static_cast<uint64_t>(ids[c]) * stride[c];
     if (carried.empty()) {
@@ -164,8 +172,7 @@ Status GroupCounter::Layout(const std::vector<uint32_t>& capacities) {
     } else {
       carried[cell] = count;
     }
-    return Status();
-  }));
+  });
   if (!carried.empty()) rows_since_carry_ = 0;
   capacity_ = capacities;
   order_ = std::move(order);
@@ -196,7 +203,8 @@ Status GroupCounter::Reserve(const std::vector<uint32_t>& cardinalities) {
   }
   if (CellsFor(roomy) != UINT64_MAX) return Layout(roomy);
   if (CellsFor(exact) != UINT64_MAX) return Layout(exact);
-  return ToSparse();
+  ToSparse();
+  return {};
 }
 
 uint32_t GroupCounter::SparseGroup(const uint32_t* ids) {
@@ -207,24 +215,20 @@ uint32_t GroupCounter::SparseGroup(const uint32_t* ids) {
   return group;
 }
 
-Status GroupCounter::AddSparseGroup(const uint32_t* ids, uint64_t count) {
+void GroupCounter::AddSparseGroup(const uint32_t* ids, uint64_t count) {
   const uint32_t group = SparseGroup(ids);
   if (group >= group_counts_.size()) group_counts_.resize(static_cast<size_t>(group) + 1);
   group_counts_[group] += count;
-  return {};
 }
 
-Status GroupCounter::ToSparse() {
-  std::vector<IdTable> stages(columns_ - 1);
-  stages_ = std::move(stages);
-  SEGUE_RETURN_IF_ERROR(
-      ForEachGroup([this](const uint32_t* ids, uint64_t count) { return AddSparseGroup(ids, count); }));
+void GroupCounter::ToSparse() {
+  stages_ = std::vector<IdTable>(columns_ - 1);
+  ForEachGroup([this](const uint32_t* ids, uint64_t count) { AddSparseGroup(ids, count); });
   sparse_ = true;
   counters_.reset();
   carried_ = {};
   capacity_.clear();
   cells_ = 0;
-  return {};
 }
 
 Status GroupCounter::Add(const std::vector<BlockColumn>& columns, size_t n) {
@@ -279,7 +283,7 @@ Status GroupCounter::AddSparse(const std::vector<BlockColumn>& columns, size_t n
       ids[c] = columns[c].ids == nullptr ? columns[c].constant : columns[c].ids[i];
       dropped |= ids[c] == kDropped;
     }
-    if (!dropped) SEGUE_RETURN_IF_ERROR(AddSparseGroup(ids.data(), 1));
+    if (!dropped) AddSparseGroup(ids.data(), 1);
   }
   if (memory() > memory_bytes_) {
     return Status::Unsupported("too many groups: counting them takes more than " + std::to_string(memory_bytes_) +
@@ -296,15 +300,16 @@ Status GroupCounter::Merge(GroupCounter* other) {
     std::vector<uint32_t> common = other->capacity_;
     for (size_t c = 0; c < capacity_.size(); ++c) common[c] = std::max(common[c], capacity_[c]);
     if (CellsFor(common) == UINT64_MAX) {
-      SEGUE_RETURN_IF_ERROR(ToSparse());
+      ToSparse();
     } else {
       if (!counters_ || capacity_ != common) SEGUE_RETURN_IF_ERROR(Layout(common));
       if (other->capacity_ != common) SEGUE_RETURN_IF_ERROR(other->Layout(common));
     }
   }
-  if (other->sparse_ && !sparse_) SEGUE_RETURN_IF_ERROR(ToSparse());
+  if (other->sparse_ && !sparse_) ToSparse();
   if (sparse_) {
-    return other->ForEachGroup([this](const uint32_t* ids, uint64_t count) { return AddSparseGroup(ids, count); });
+    other->ForEachGroup([this](const uint32_t* ids, uint64_t count) { AddSparseGroup(ids, count); });
+    return {};
   }
   if (replica_stride_ == 0 && other->carried_.empty() && rows_since_carry_ + other->rows_since_carry_ <= UINT32_MAX) {
     for (uint64_t cell = 0; cell < cells_; ++cell) counters_->data[cell] += other->counters_->data[cell];
@@ -317,14 +322,22 @@ Status GroupCounter::Merge(GroupCounter* other) {
 }
 
 GroupCounts GroupCounter::Finish() {
+  size_t groups = 0;
+  ForEachGroup([&groups](const uint32_t*, uint64_t) { ++groups; });
   GroupCounts result;
+  result.counts.resize(groups);
   result.ids.resize(columns_);
-  const Status status = ForEachGroup([&](const uint32_t* ids, uint64_t count) {
-    for (size_t c = 0; c < columns_; ++c) result.ids[c].push_back(ids[c]);
-    result.counts.push_back(static_cast<int64_t>(count));
-    return Status();
+  std::vector<uint32_t*> ids_out(columns_);
+  for (size_t c = 0; c < columns_; ++c) {
+    result.ids[c].resize(groups);
+    ids_out[c] = result.ids[c].data();
+  }
+  int64_t* counts_out = result.counts.data();
+  size_t next = 0;
+  ForEachGroup([&](const uint32_t* ids, uint64_t count) {
+    for (size_t c = 0; c < columns_; ++c) ids_out[c][next] = ids[c];
+    counts_out[next++] = static_cast<int64_t>(count);
   });
-  static_cast<void>(status);  // the visitor above cannot fail
   return result;
 }
 

@@ -66,13 +66,15 @@ class GroupCounter {
   Status AddSparse(const std::vector<BlockColumn>& columns, size_t n);
   Status Reserve(const std::vector<uint32_t>& cardinalities);
   Status Layout(const std::vector<uint32_t>& capacities);
-  Status ToSparse();
+  void ToSparse();
   void CarryOver();
-  Status AddSparseGroup(const uint32_t* ids, uint64_t count);
+  void AddSparseGroup(const uint32_t* ids, uint64_t count);
   uint64_t CellsFor(const std::vector<uint32_t>& capacities) const;
   uint64_t CountAt(uint64_t cell) const;
   template <typename Visit>
-  Status ForEachGroup(Visit visit) const;
+  void ForEachGroup(Visit visit) const;
+  template <typename CountOf, typename Visit>
+  void ForEachCell(CountOf count_of, Visit visit, uint32_t* ids) const;
   uint32_t SparseGroup(const uint32_t* ids);
 
   const ScanKernels& kernels_;

@@ -1,144 +1,10 @@
 #include "scan/parquet_page.h"
 
-#include "base/coding.h"
+#include "scan/thrift_compact.h"
 
 namespace segue::scan {
 
 namespace {
-
-// Wire types of the Thrift compact protocol.
-enum WireType : int {
-  kStop = 0,
-  kTrue = 1,
-  kFalse = 2,
-  kByte = 3,
-  kI16 = 4,
-  kI32 = 5,
-  kI64 = 6,
-  kDouble = 7,
-  kBinary = 8,
-  kList = 9,
-  kSet = 10,
-  kMap = 11,
-  kStruct = 12,
-};
-
-constexpr int kMaxDepth = 16;  // a page header nests 3 deep; statistics may grow a little
-
-// A forward reader of one Thrift struct. Every method returns false on damage.
-class Thrift {
- public:
-  explicit Thrift(std::string_view bytes) : cursor_(bytes) {}
-
-  size_t remaining() const { return cursor_.remaining(); }
-
-  // Reads a field header. `*type` is kStop at the end of the struct.
-  bool Field(int* last_id, int* type) {
-    uint8_t byte = 0;
-    if (!cursor_.GetFixed(&byte)) return false;
-    *type = byte & 0x0F;
-    if (byte == 0) return true;
-    if (*type == kStop) return false;
-    const int delta = byte >> 4;
-    if (delta != 0) {
-      *last_id += delta;
-      return true;
-    }
-    int64_t id = 0;
-    if (!Integer(&id) || id < INT16_MIN || id > INT16_MAX) return false;
-    *last_id = static_cast<int>(id);
-    return true;
-  }
-
-  bool I32(int type, int32_t* out) {
-    int64_t value = 0;
-    if (type != kI32 || !Integer(&value) || value < INT32_MIN || value > INT32_MAX) return false;
-    *out = static_cast<int32_t>(value);
-    return true;
-  }
-
-  bool Bool(int type, bool* out) {
-    if (type != kTrue && type != kFalse) return false;
-    *out = type == kTrue;
-    return true;
-  }
-
-  bool Skip(int type, int depth) {
-    if (depth > kMaxDepth) return false;
-    uint64_t size = 0;
-    std::string_view bytes;
-    switch (type) {
-      case kTrue:
-      case kFalse:
-        return true;  // the value stands in the field header
-      case kByte:
-        return cursor_.GetBytes(1, &bytes);
-      case kI16:
-      case kI32:
-      case kI64:
-        return cursor_.GetVarint64(&size);
-      case kDouble:
-        return cursor_.GetBytes(8, &bytes);
-      case kBinary:
-        return cursor_.GetLengthPrefixed(&bytes);
-      case kList:
-      case kSet:
-        return SkipList(depth);
-      case kMap:
-        return SkipMap(depth);
-      case kStruct: {
-        int id = 0;
-        int field_type = 0;
-        while (true) {
-          if (!Field(&id, &field_type)) return false;
-          if (field_type == kStop) return true;
-          if (!Skip(field_type, depth + 1)) return false;
-        }
-      }
-      default:
-        return false;
-    }
-  }
-
- private:
-  bool Integer(int64_t* out) {
-    uint64_t value = 0;
-    if (!cursor_.GetVarint64(&value)) return false;
-    *out = UnZigZag(value);
-    return true;
-  }
-
-  bool SkipElement(int type, int depth) {
-    // Inside a container a boolean takes a byte of its own.
-    return Skip(type == kTrue || type == kFalse ? static_cast<int>(kByte) : type, depth);
-  }
-
-  bool SkipList(int depth) {
-    uint8_t head = 0;
-    if (!cursor_.GetFixed(&head)) return false;
-    uint64_t count = head >> 4;
-    if (count == 15 && !cursor_.GetVarint64(&count)) return false;
-    if (count > remaining()) return false;  // every element takes a byte at least
-    for (uint64_t i = 0; i < count; ++i) {
-      if (!SkipElement(head & 0x0F, depth + 1)) return false;
-    }
-    return true;
-  }
-
-  bool SkipMap(int depth) {
-    uint64_t count = 0;
-    if (!cursor_.GetVarint64(&count)) return false;
-    if (count == 0) return true;
-    uint8_t types = 0;
-    if (!cursor_.GetFixed(&types) || count > remaining()) return false;
-    for (uint64_t i = 0; i < count; ++i) {
-      if (!SkipElement(types >> 4, depth + 1) || !SkipElement(types & 0x0F, depth + 1)) return false;
-    }
-    return true;
-  }
-
-  Cursor cursor_;
-};
 
 // What the page-kind struct of a header gave.
 struct KindFields {
@@ -146,12 +12,12 @@ struct KindFields {
   bool encoding = false;
 };
 
-bool ReadKind(Thrift* in, PageType kind, PageHeader* out, KindFields* seen) {
+bool ReadKind(ThriftReader* in, PageType kind, PageHeader* out, KindFields* seen) {
   int id = 0;
   int type = 0;
   while (true) {
     if (!in->Field(&id, &type)) return false;
-    if (type == kStop) return true;
+    if (type == ThriftReader::kStop) return true;
     int32_t number = 0;
     const bool v2 = kind == PageType::kDataV2;
     if (id == 1) {
@@ -178,7 +44,7 @@ bool ReadKind(Thrift* in, PageType kind, PageHeader* out, KindFields* seen) {
   }
 }
 
-bool ReadHeader(Thrift* in, PageHeader* out, const char** problem) {
+bool ReadHeader(ThriftReader* in, PageHeader* out, const char** problem) {
   int id = 0;
   int type = 0;
   int32_t page_type = -1;
@@ -188,7 +54,7 @@ bool ReadHeader(Thrift* in, PageHeader* out, const char** problem) {
   *problem = "its fields do not parse";
   while (true) {
     if (!in->Field(&id, &type)) return false;
-    if (type == kStop) break;
+    if (type == ThriftReader::kStop) break;
     int kind = -1;
     if (id == 5) kind = static_cast<int>(PageType::kData);
     if (id == 7) kind = static_cast<int>(PageType::kDictionary);
@@ -199,7 +65,8 @@ bool ReadHeader(Thrift* in, PageHeader* out, const char** problem) {
       if (!in->I32(type, id == 2 ? &out->uncompressed_size : &out->compressed_size)) return false;
       sizes[id - 2] = true;
     } else if (kind >= 0) {
-      if (type != kStruct || !ReadKind(in, static_cast<PageType>(kind), &kinds[kind], &seen[kind])) return false;
+      if (type != ThriftReader::kStruct || !ReadKind(in, static_cast<PageType>(kind), &kinds[kind], &seen[kind]))
+        return false;
     } else if (!in->Skip(type, 1)) {
       return false;
     }
@@ -228,7 +95,7 @@ bool ReadHeader(Thrift* in, PageHeader* out, const char** problem) {
 }  // namespace
 
 Result<PageHeader> ParsePageHeader(std::string_view bytes, const std::string& path, int64_t offset) {
-  Thrift in(bytes);
+  ThriftReader in(bytes);
   PageHeader header;
   const char* problem = nullptr;
   bool ok = ReadHeader(&in, &header, &problem);

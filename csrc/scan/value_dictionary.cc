@@ -1,5 +1,6 @@
 #include "scan/value_dictionary.h"
 
+#include <algorithm>
 #include <string>
 
 namespace segue::scan {
@@ -8,6 +9,9 @@ namespace {
 
 // Leaves room for the NULL id, and ids stay positive as 32-bit gather indices.
 constexpr size_t kMaxIds = 0x7FFFFFF0;
+
+// Slots a key of a direct table, 4 bytes each: at most what the hash table takes.
+constexpr size_t kMaxDirectSpread = 8;
 
 }  // namespace
 
@@ -31,7 +35,15 @@ Status ValueDictionary::Seed(Table* table, const Keys& keys, size_t n, std::vect
 }
 
 Status ValueDictionary::SeedNumbers(const uint64_t* keys, size_t n, std::vector<uint32_t> fold, uint32_t groups) {
-  return Seed(&numbers_, keys, n, std::move(fold), groups);
+  SEGUE_RETURN_IF_ERROR(Seed(&numbers_, keys, n, std::move(fold), groups));
+  // Ids of a dimension mostly lie close together: then an array answers faster than hashing.
+  const auto [low, high] = std::minmax_element(
+      keys, keys + n, [](uint64_t a, uint64_t b) { return static_cast<int64_t>(a) < static_cast<int64_t>(b); });
+  if (n == 0 || *high - *low >= kMaxDirectSpread * n) return {};
+  direct_low_ = *low;
+  direct_.assign(static_cast<size_t>(*high - *low) + 1, kDropped);
+  for (size_t i = 0; i < n; ++i) direct_[keys[i] - direct_low_] = fold_[i];
+  return {};
 }
 
 Status ValueDictionary::SeedBytes(const std::vector<std::string_view>& keys, std::vector<uint32_t> fold,
@@ -73,6 +85,13 @@ Status ValueDictionary::Map(Table* table, const Key* keys, size_t n, uint32_t* i
 }
 
 Status ValueDictionary::MapNumbers(const uint64_t* keys, size_t n, uint32_t* ids) {
+  if (!direct_.empty()) {
+    for (size_t i = 0; i < n; ++i) {
+      const uint64_t slot = keys[i] - direct_low_;  // wraps below the least key
+      ids[i] = slot < direct_.size() ? direct_[slot] : kDropped;
+    }
+    return {};
+  }
   return Map(&numbers_, keys, n, ids);
 }
 
@@ -93,7 +112,7 @@ Result<uint32_t> ValueDictionary::NullId() {
 
 size_t ValueDictionary::memory() const {
   std::shared_lock lock(mutex_);
-  return numbers_.memory() + bytes_.memory() + fold_.capacity() * sizeof(uint32_t);
+  return numbers_.memory() + bytes_.memory() + (fold_.capacity() + direct_.capacity()) * sizeof(uint32_t);
 }
 
 std::vector<uint64_t> ValueDictionary::numbers() const {

@@ -69,6 +69,8 @@ class ValueDictionary {
   IdTable numbers_;
   BytesTable bytes_;
   std::vector<uint32_t> fold_;
+  std::vector<uint32_t> direct_;  // frozen, keys close together: key - direct_low_ -> group
+  uint64_t direct_low_ = 0;
   uint32_t null_id_ = kDropped;
   std::atomic<uint32_t> cardinality_{0};
 };

@@ -1,8 +1,9 @@
 """Parquet footers, read once and reduced to what a scan of pages needs.
 
-pyarrow reads the footer; the pages themselves are parsed by the native core. Footers are
-cached by (path, size, modification time), so that a file is parsed again only when it was
-replaced.
+pyarrow reads the schema; where the column chunks lie, and the pages themselves, is parsed by
+the native core (pyarrow's accessors end the process on some damaged chunk metadata). Footers
+are cached by (path, size, modification time), so that a file is parsed again only when it
+was replaced.
 """
 
 from __future__ import annotations
@@ -23,20 +24,29 @@ __all__ = ["ColumnInfo", "ColumnMissing", "Footer", "PageRange", "UnsupportedCol
 # Numbers of scan::PhysicalType.
 BOOLEAN, INT32, UINT32, INT64, FLOAT, DOUBLE, BYTE_ARRAY, FIXED_BYTES = range(8)
 
-_CODECS: Final = {
-    "UNCOMPRESSED": None,
-    "SNAPPY": "snappy",
-    "GZIP": "gzip",
-    "BROTLI": "brotli",
-    "ZSTD": "zstd",
-    "LZ4": "lz4_raw",  # pyarrow's name for LZ4_RAW; the older Hadoop framing has another
-    "LZ4_RAW": "lz4_raw",
+_TYPES: Final = {
+    "BOOLEAN": 0,
+    "INT32": 1,
+    "INT64": 2,
+    "INT96": 3,
+    "FLOAT": 4,
+    "DOUBLE": 5,
+    "BYTE_ARRAY": 6,
+    "FIXED_LEN_BYTE_ARRAY": 7,
 }
-"""Compression as a footer names it, to the name of pyarrow's codec."""
+"""Physical types by number, as in parquet.thrift."""
 
-_ENCODINGS: Final = {"PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE", "BIT_PACKED"}
+_CODECS: Final = {0: None, 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
+"""Compression by number, as in parquet.thrift, to the name of pyarrow's codec. Not read: LZO (3)
+and the older Hadoop framing of LZ4 (5)."""
+
+_ENCODINGS: Final = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED",
+                     6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY", 8: "RLE_DICTIONARY",
+                     9: "BYTE_STREAM_SPLIT"}  # fmt: skip
 """What may stand in a chunk's list. BIT_PACKED is listed by old writers for levels that a
 required column does not have; where such levels really occur, the page reader says so."""
+
+_ENCODING_MASK: Final = sum(1 << number for number in _ENCODINGS)
 
 
 class UnsupportedColumn(Exception):  # noqa: N818 - the caller turns it into its own
@@ -81,9 +91,11 @@ class Footer:
     size: int
     row_groups: tuple[int, ...]
     """Rows of each row group."""
-    metadata: Any
-    """pyarrow's FileMetaData."""
+    _leaves: Any
+    """pyarrow's ParquetSchema: the leaf columns."""
     _schema: pa.Schema
+    _native: Any
+    """_engine.ParquetFooter: where the chunks lie."""
     _columns: dict[str, ColumnInfo] = field(default_factory=dict)
 
     def column(self, name: str) -> ColumnInfo:
@@ -108,7 +120,7 @@ class Footer:
             raise ColumnMissing(name)
         if len(matches) > 1:
             raise UnsupportedColumn(f"{self.path} has {len(matches)} columns named '{name}'")
-        schema = self.metadata.schema
+        schema = self._leaves
         leaves = [i for i in range(len(schema)) if schema.column(i).path == name]
         arrow = self._schema.field(matches[0]).type
         if len(leaves) != 1:
@@ -123,43 +135,41 @@ class Footer:
             nullable=leaf.max_definition_level == 1,
             stored=stored,
             form=form,
-            chunks=tuple(self._chunk(group, leaves[0], name) for group in range(len(self.row_groups))),
+            chunks=self._chunks(leaves[0], name, leaf.physical_type),
         )
 
-    def _chunk(self, group: int, leaf: int, name: str) -> PageRange:
-        try:
-            chunk = self.metadata.row_group(group).column(leaf)
-            codec_name = chunk.compression
-            encodings = set(chunk.encodings)
-            start = chunk.data_page_offset
-            # Some writers leave 0 in the offset of a dictionary that is not there.
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-                start = chunk.dictionary_page_offset
-            found = PageRange(
-                start, chunk.total_compressed_size, chunk.num_values, chunk.total_uncompressed_size, None
-            )
-            elsewhere = chunk.file_path
-        except (OSError, ValueError, OverflowError) as error:
-            raise CorruptionError(
-                f"damaged Parquet footer of {self.path}: {error}", self.path, self.size
-            ) from error
+    def _chunks(self, leaf: int, name: str, physical_type: str) -> tuple[PageRange, ...]:
+        if not self.row_groups:
+            return ()
+        if self._native.leaves != len(self._leaves):
+            raise self._damaged(f"{self._native.leaves} column chunks for {len(self._leaves)} columns")
+        return tuple(self._chunk(chunk, name, physical_type) for chunk in self._native.chunks(leaf))
+
+    def _chunk(self, chunk: dict[str, Any], name: str, physical_type: str) -> PageRange:
         where = f"column '{name}' of {self.path}"
-        if elsewhere:
-            raise UnsupportedColumn(f"{where} is kept in another file, {elsewhere}")
-        if codec_name not in _CODECS:
-            raise UnsupportedColumn(f"{where} is compressed with {codec_name}")
-        if encodings - _ENCODINGS:
-            raise UnsupportedColumn(
-                f"{where} has pages encoded as {', '.join(sorted(encodings - _ENCODINGS))}"
-            )
-        if found.offset < 0 or found.size < 0 or found.offset + found.size > self.size or found.values < 0:
-            raise CorruptionError(
-                f"damaged Parquet footer of {self.path}: {where} lies at bytes {found.offset} to "
-                f"{found.offset + found.size} of {self.size}",
-                self.path,
-                self.size,
-            )
-        return found._replace(codec=_CODECS[codec_name])
+        if chunk["encrypted"]:
+            raise UnsupportedColumn(f"{where} is encrypted")
+        if chunk["file"]:
+            raise UnsupportedColumn(f"{where} is kept in another file")
+        if chunk["path"] != name.encode() or chunk["type"] != _TYPES[physical_type]:
+            raise self._damaged(f"a chunk of {where} says it is of another column or type")
+        if chunk["codec"] not in _CODECS:
+            raise UnsupportedColumn(f"{where} is compressed with codec {chunk['codec']}")
+        if unknown := chunk["encodings"] & ~_ENCODING_MASK:
+            raise UnsupportedColumn(f"{where} has pages of encoding {unknown.bit_length() - 1}")
+        start, size = chunk["data_page_offset"], chunk["compressed_size"]
+        # Some writers leave 0 as the offset of a dictionary that is not there.
+        if 0 < chunk["dictionary_page_offset"] < start:
+            start = chunk["dictionary_page_offset"]
+        if start < 0 or size < 0 or start + size > self.size:
+            raise self._damaged(f"{where} lies at bytes {start} to {start + size} of {self.size}")
+        if chunk["num_values"] < 0 or chunk["uncompressed_size"] < 0:
+            raise self._damaged(f"a count or size of {where} is missing")
+        codec = _CODECS[chunk["codec"]]
+        return PageRange(start, size, chunk["num_values"], chunk["uncompressed_size"], codec)
+
+    def _damaged(self, what: str) -> CorruptionError:
+        return CorruptionError(f"damaged Parquet footer of {self.path}: {what}", self.path, self.size)
 
 
 def _physical_type(leaf: Any, arrow: pa.DataType, where: str) -> tuple[int, pa.DataType, str]:
@@ -242,21 +252,58 @@ def read_footer(path: str) -> Footer:
     return footer
 
 
+_FOOTER_GUESS: Final = 64 << 10
+"""Bytes read from the end of a file at first: most footers are smaller."""
+
+
+def _read_tail(path: str, size: int) -> bytes:
+    """Return the footer's bytes, with the 8 bytes behind it."""
+
+    def damaged(what: str) -> CorruptionError:
+        return CorruptionError(f"{path} is no Parquet file or was cut short: {what}", path, max(size - 8, 0))
+
+    if size < 12:
+        raise damaged(f"it has {size} bytes")
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(size - _FOOTER_GUESS, 0))
+            tail = file.read(min(size, _FOOTER_GUESS))
+            if len(tail) < 12:
+                raise damaged("it shrinks while it is read")
+            if tail[-4:] == b"PARE":
+                raise UnsupportedColumn(f"{path} is encrypted")
+            if tail[-4:] != b"PAR1":
+                raise damaged("it does not end as one")
+            wanted = int.from_bytes(tail[-8:-4], "little") + 8
+            if wanted > size - 4:
+                raise damaged(f"its footer is to be {wanted - 8} bytes")
+            if wanted > len(tail):
+                file.seek(size - wanted)
+                tail = file.read(wanted)
+    except CorruptionError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}", path, error.errno or 0) from error
+    return tail[-wanted:]
+
+
 def _parse_footer(path: str, size: int) -> Footer:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from . import _engine
+
+    tail = _read_tail(path, size)
+    native = _engine.ParquetFooter(tail[:-8], path, size - len(tail))
     try:
-        metadata = pq.read_metadata(path)
-        schema = metadata.schema.to_arrow_schema()
-        rows = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+        # pyarrow is shown a file that is all footer: it reads no page.
+        leaves = pq.read_metadata(pa.BufferReader(b"PAR1" + tail)).schema
+        schema = leaves.to_arrow_schema()
     except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's errors are among these
-        if "ncrypt" in str(error):
-            raise UnsupportedColumn(f"{path} is encrypted") from error
-        if isinstance(error, NotImplementedError):
+        if isinstance(error, NotImplementedError) or "ncrypt" in str(error):
             raise UnsupportedColumn(f"{path}: {error}") from error
-        raise CorruptionError(f"damaged Parquet footer of {path}: {error}", path, max(size - 8, 0)) from error
-    if any(count < 0 for count in rows):
-        raise CorruptionError(
-            f"damaged Parquet footer of {path}: a row group of {min(rows)} rows", path, size
-        )
-    return Footer(path=path, size=size, row_groups=rows, metadata=metadata, _schema=schema)
+        what = f"damaged Parquet footer of {path}: {error}"
+        raise CorruptionError(what, path, size - len(tail)) from error
+    return Footer(
+        path=path, size=size, row_groups=tuple(native.rows), _leaves=leaves, _schema=schema, _native=native
+    )
