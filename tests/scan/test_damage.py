@@ -192,6 +192,9 @@ print("ready", flush=True)
 try:
     group_count(plan, threads=2)
 except KeyboardInterrupt:
+    deadline = time.monotonic() + 5  # a thread that was just being started ends by itself
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
     print("interrupted", [t.name for t in threading.enumerate()], flush=True)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
