@@ -367,7 +367,7 @@ def _act_one(report: DemoReport, ingest: _Ingest, options: Plays) -> Act:
         "Act 1  events",
         f"{ingest.rows:,} plays of {options.songs:,} songs, {options.start.date()} to {last_day}, "
         f"into 'listens': "
-        f"{singles:,} ({singles / ingest.rows:.1%}) one by one, the rest in batches of {BATCH_ROWS:,}; "
+        f"{singles:,} ({singles / ingest.rows:.2%}) one by one, the rest in batches of {BATCH_ROWS:,}; "
         f'durability "{report.durability}"',
         (
             Figure("rate", report.append_events_per_s, "events/s", 100_000, at_least=True),

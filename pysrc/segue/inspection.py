@@ -164,7 +164,7 @@ def _verify_file(file: DataFile) -> None:
         raise CorruptionError(f"{path} has {size:,} bytes, {file.size:,} were published", str(path))
     rows = 0
     try:
-        with pq.ParquetFile(path) as parquet:
+        with pq.ParquetFile(path, pre_buffer=False) as parquet:
             for batch in parquet.iter_batches():
                 rows += batch.num_rows
     except (pa.ArrowException, OSError) as error:

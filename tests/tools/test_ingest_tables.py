@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.feather as feather
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segue.errors import InvalidError, SchemaError
-from segue.importers import Progress, ingest, tabular
+from segue.importers import Progress, formats, ingest, tabular
 
 UTC = dt.UTC
 ROWS = 1000
@@ -371,3 +372,47 @@ def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path, fake_db: A
     assert done == sorted(done)
     assert done[-1] == seen[-1].total == 2 * sum(path.stat().st_size for path in paths)
     assert {step.phase for step in seen} == {"checking", "importing"}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.csv.gz", "a.ndjson", "a.arrow", "a.arrows"])
+def test_memory_does_not_grow_with_the_file(
+    name: str, tmp_path: Path, fake_db: Any, monkeypatch: Any
+) -> None:
+    ticks = iter(range(1_000_000))
+    monkeypatch.setattr(tabular.clock, "monotonic", lambda: next(ticks))  # progress at every chunk
+    monkeypatch.setattr(tabular, "CHUNK_ROWS", 8192)
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 1 << 15)
+    monkeypatch.setattr(type(fake_db), "create_events", lambda self, *_, **named: Counting(named["schema"]))
+
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}-{name}"
+        path.touch()
+        source = np.random.default_rng(rows).integers(0, 1 << 60, rows)
+        times = pa.array(np.arange(rows) * 1_000_000).view(pa.timestamp("us"))
+        write(pa.table({"customer": source, "at": times}), path)
+        del source, times
+        if name.endswith(".parquet"):
+            pq.write_table(pq.read_table(path), path, row_group_size=8192)
+        before = pa.total_allocated_bytes()
+        most = 0
+
+        def look(_: Progress) -> None:
+            nonlocal most
+            most = max(most, pa.total_allocated_bytes() - before)
+
+        assert ingest(fake_db, path, key="customer", time="at", progress=look).added == rows
+        return most
+
+    small, large = peak(50_000), peak(200_000)
+    assert large < small + 1_000_000, (small, large)  # four times the rows are 2.4 MB more
+
+
+class Counting:
+    """An event table that forgets what it is given."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema, self.rows = schema, 0
+
+    def append_batch(self, data: pa.RecordBatch, token: str) -> tuple[int, int]:
+        self.rows += data.num_rows
+        return self.rows - data.num_rows + 1, self.rows

@@ -102,6 +102,9 @@ def test_parquet_of_every_schema_goes_through_unchanged(
     with segue.open(tmp_path / "db") as db:
         report = ingest(db, tmp_path / "a.parquet", key=key, time=time)
         assert report.added == 3000
+        widened = [name for name in ("at", "executed", "quantity") if name in table.column_names]
+        assert len(report.notes) == bool(widened)
+        assert all(f"{name} (" in report.notes[0] for name in widened)
         assert ingest(db, tmp_path / "a.parquet").added == 0
     with segue.open(tmp_path / "db") as db:  # tokens outlive the process
         assert ingest(db, tmp_path / "a.parquet").stored_before == 3000

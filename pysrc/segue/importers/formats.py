@@ -21,7 +21,8 @@ from segue.importers.timestamps import is_text
 __all__ = ["FORMATS", "Source", "detect", "open_source"]
 
 FORMATS = ("parquet", "arrow", "arrow-stream", "csv", "tsv", "ndjson", "spotify")
-BLOCK_BYTES = 4 << 20
+# Text is parsed in blocks of so much; Arrow's CSV reader may hold 32 of them.
+BLOCK_BYTES = 1 << 20
 _COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _BY_SUFFIX = {
     ".csv": "csv",
@@ -141,7 +142,8 @@ class _ParquetSource(Source):
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(self.path)
+            # Read ahead, all row groups would stay in memory until the last one is decoded.
+            return pq.ParquetFile(self.path, pre_buffer=False)
         except pa.ArrowInvalid as error:
             raise self.failed(error) from error
 
@@ -327,7 +329,7 @@ class _NdjsonSource(_TextSource):
     format = "ndjson"
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (number of the first line, whole lines), a few MiB at a time."""
+        """Yield (number of the first line, whole lines), a block at a time."""
         file = self._counted()
         line = 1
         rest = b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time as clock
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -315,7 +316,10 @@ def import_tables(
         checked.append((source, found, _digest(path), stamp))
 
     if events is None:
-        events = db.create_events(report.table, schema=schema, key=list(key), time=time)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            events = db.create_events(report.table, schema=schema, key=list(key), time=time)
+        report.notes += [str(warning.message) for warning in said]
         report.created = True
         schema = events.schema
     for source, found, digest, stamp in checked:
