@@ -136,8 +136,7 @@ Result<BatchReader> BatchReader::Make(const Schema& schema, const ArrowSchema& a
   return reader;
 }
 
-BatchReader::BatchReader(BatchReader&& other) noexcept
-    : array_(other.array_), columns_(std::move(other.columns_)) {
+BatchReader::BatchReader(BatchReader&& other) noexcept : array_(other.array_), columns_(std::move(other.columns_)) {
   other.array_.release = nullptr;
 }
 

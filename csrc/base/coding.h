@@ -45,9 +45,7 @@ inline void PutLengthPrefixed(std::string* out, std::string_view bytes) {
 inline uint64_t ZigZag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
 }
-inline int64_t UnZigZag(uint64_t value) {
-  return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
-}
+inline int64_t UnZigZag(uint64_t value) { return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1); }
 
 // A forward cursor over bytes. Each Get* returns false, and leaves `out`
 // alone, when the input is too short; nothing is ever read past the end.

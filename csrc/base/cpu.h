@@ -15,9 +15,9 @@ namespace segue {
 enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kNeon = 3 };
 
 const char* IsaName(Isa isa);
-bool CpuHas(Isa isa);                 // this CPU can run it and this build contains it
-bool CpuHasCrc32c();                  // hardware CRC32C
+bool CpuHas(Isa isa);                    // this CPU can run it and this build contains it
+bool CpuHasCrc32c();                     // hardware CRC32C
 std::vector<std::string> CpuFeatures();  // names, for reports
-Result<Isa> ActiveIsa();              // the forced one, else the best available
+Result<Isa> ActiveIsa();                 // the forced one, else the best available
 
 }  // namespace segue

@@ -131,8 +131,8 @@ Result<ColumnType> TypeFromArrow(const std::string& column, const ArrowSchema& a
   if (arrow.dictionary != nullptr) {
     const std::string_view value = arrow.dictionary->format;
     if (value != "u" && value != "U" && value != "vu") {
-      return Status::Schema(column, "column '" + column + "' is a dictionary of Arrow type '" +
-                                        std::string(value) + "'; only dictionaries of strings are taken");
+      return Status::Schema(column, "column '" + column + "' is a dictionary of Arrow type '" + std::string(value) +
+                                        "'; only dictionaries of strings are taken");
     }
     type.id = TypeId::kDictionary;
     return type;

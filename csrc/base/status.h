@@ -17,16 +17,16 @@ namespace segue {
 
 enum class StatusCode : uint8_t {
   kOk = 0,
-  kInvalid,     // bad argument; nothing was changed               -> ValueError
-  kSchema,      // a column is missing or of the wrong type        -> SchemaError(column)
-  kIo,          // the operating system refused; `errno_value` set -> OSError
-  kCorruption,  // bytes on disk are not what was written          -> CorruptionError(path, offset)
-  kClosed,      // the object was closed                           -> ClosedError
-  kLocked,      // another process or handle owns the store        -> LockedError
-  kReadOnly,    // opened read-only, or fail-stopped after an error-> ReadOnlyError
-  kCancelled,   // the caller asked to stop                        -> Cancelled
-  kMemory,      // an allocation or a budget does not suffice      -> MemoryError
-  kUnsupported, // valid input that this kernel does not take      -> NotImplementedError
+  kInvalid,      // bad argument; nothing was changed               -> ValueError
+  kSchema,       // a column is missing or of the wrong type        -> SchemaError(column)
+  kIo,           // the operating system refused; `errno_value` set -> OSError
+  kCorruption,   // bytes on disk are not what was written          -> CorruptionError(path, offset)
+  kClosed,       // the object was closed                           -> ClosedError
+  kLocked,       // another process or handle owns the store        -> LockedError
+  kReadOnly,     // opened read-only, or fail-stopped after an error-> ReadOnlyError
+  kCancelled,    // the caller asked to stop                        -> Cancelled
+  kMemory,       // an allocation or a budget does not suffice      -> MemoryError
+  kUnsupported,  // valid input that this kernel does not take      -> NotImplementedError
 };
 
 class [[nodiscard]] Status {
@@ -56,9 +56,7 @@ class [[nodiscard]] Status {
   static Status ReadOnly(std::string message) { return Status(StatusCode::kReadOnly, std::move(message)); }
   static Status Cancelled(std::string message) { return Status(StatusCode::kCancelled, std::move(message)); }
   static Status Memory(std::string message) { return Status(StatusCode::kMemory, std::move(message)); }
-  static Status Unsupported(std::string message) {
-    return Status(StatusCode::kUnsupported, std::move(message));
-  }
+  static Status Unsupported(std::string message) { return Status(StatusCode::kUnsupported, std::move(message)); }
 
   bool ok() const { return rep_ == nullptr; }
   StatusCode code() const { return ok() ? StatusCode::kOk : rep_->code; }
@@ -76,8 +74,7 @@ class [[nodiscard]] Status {
     int64_t number = 0;
   };
 
-  Status(StatusCode code, std::string message)
-      : rep_(std::make_shared<Rep>(Rep{code, std::move(message), {}, 0})) {}
+  Status(StatusCode code, std::string message) : rep_(std::make_shared<Rep>(Rep{code, std::move(message), {}, 0})) {}
 
   static const std::string& Empty() {
     static const std::string empty;
@@ -90,8 +87,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}             // NOLINT: implicit by design
-  Result(Status status) : status_(std::move(status)) {}     // NOLINT: `status` must not be ok
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by design
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: `status` must not be ok
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -111,8 +108,8 @@ class [[nodiscard]] Result {
 #define SEGUE_CONCAT_INNER(a, b) a##b
 #define SEGUE_CONCAT(a, b) SEGUE_CONCAT_INNER(a, b)
 
-#define SEGUE_RETURN_IF_ERROR(expr)                            \
-  do {                                                         \
+#define SEGUE_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                     \
     if (::segue::Status segue_status_ = (expr); !segue_status_.ok()) return segue_status_; \
   } while (false)
 
@@ -120,5 +117,4 @@ class [[nodiscard]] Result {
   auto tmp = (expr);                                \
   if (!tmp.ok()) return tmp.status();               \
   lhs = tmp.Take()
-#define SEGUE_ASSIGN_OR_RETURN(lhs, expr) \
-  SEGUE_ASSIGN_OR_RETURN_IMPL(SEGUE_CONCAT(segue_result_, __LINE__), lhs, expr)
+#define SEGUE_ASSIGN_OR_RETURN(lhs, expr) SEGUE_ASSIGN_OR_RETURN_IMPL(SEGUE_CONCAT(segue_result_, __LINE__), lhs, expr)

@@ -97,9 +97,7 @@ py::capsule ToCapsule(T* pointer, const char* name) {
 ArrowArrayStream* StreamFromCapsule(const py::handle& capsule) {
   return FromCapsule<ArrowArrayStream>(capsule, "arrow_array_stream");
 }
-ArrowSchema* SchemaFromCapsule(const py::handle& capsule) {
-  return FromCapsule<ArrowSchema>(capsule, "arrow_schema");
-}
+ArrowSchema* SchemaFromCapsule(const py::handle& capsule) { return FromCapsule<ArrowSchema>(capsule, "arrow_schema"); }
 ArrowArray* ArrayFromCapsule(const py::handle& capsule) { return FromCapsule<ArrowArray>(capsule, "arrow_array"); }
 
 py::capsule StreamToCapsule(ArrowArrayStream* stream) { return ToCapsule(stream, "arrow_array_stream"); }
