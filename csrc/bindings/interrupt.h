@@ -36,6 +36,11 @@ class SignalCheck {
       error_.reset();
       throw error;
     }
+    // A signal may have hit a stream made by Python, and come back as its text.
+    if (!status.ok() && status.message().find("KeyboardInterrupt") != std::string::npos) {
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      throw pybind11::error_already_set();
+    }
     ThrowIfError(status);
   }
 

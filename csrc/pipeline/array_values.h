@@ -31,6 +31,12 @@ struct Selection {
   int64_t At(int64_t i) const { return begin + (chosen == nullptr ? i : chosen[i]); }
 };
 
+// A column and where in it the rows of a chunk begin.
+struct ColumnSlice {
+  const ArrayView* view = nullptr;
+  int64_t begin = 0;
+};
+
 inline int64_t FloorDiv(int64_t value, int64_t divisor) {
   const int64_t quotient = value / divisor;
   return quotient - static_cast<int64_t>(value % divisor < 0);

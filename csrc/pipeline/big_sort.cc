@@ -29,7 +29,7 @@ Result<std::unique_ptr<BigSort>> BigSort::Make(BigSortOptions options, const Sch
     columns.push_back({static_cast<uint32_t>(index), by.descending});
   }
   sort->layout_ = RowLayout::Make(schema.fields);
-  sort->intake_ = std::make_unique<RowIntake>(&sort->layout_, schema.fields.size(), &sort->budget_);
+  sort->intake_ = std::make_unique<RowIntake>(&sort->layout_, schema.fields.size(), 0, &sort->budget_);
   sort->key_ = SortKey::Make(&sort->layout_, 0, 0, std::move(columns), sort->intake_->dictionaries());
   for (size_t c = 0; c < schema.fields.size(); ++c) {
     const StringDictionary* dictionary = sort->intake_->dictionary(c);

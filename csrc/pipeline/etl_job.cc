@@ -86,12 +86,111 @@ Status EtlJob::AddJoin(StreamReader* dimension, const std::string& on, const std
   return Status();
 }
 
-Result<size_t> EtlJob::SourceColumn(const std::string& name, const char* role) const {
-  const int index = source_.IndexOf(name);
-  if (index >= 0) return static_cast<size_t>(index);
+Status EtlJob::NoSuchColumn(const std::string& name, const char* role) const {
   std::string names;
   for (const Field& field : source_.fields) names += (names.empty() ? "" : ", ") + field.name;
-  return Status::Schema(name, std::string(role) + " '" + name + "' is not a column of the source; it has " + names);
+  for (const std::string& joined : joined_names_) names += ", " + joined;
+  return Status::Schema(name, std::string(role) + " '" + name + "' is not a column of the source, nor one that " +
+                                  "a join brings; there are " + names);
+}
+
+Result<size_t> EtlJob::ResolveColumn(const std::string& name, const char* role) {
+  if (const int index = source_.IndexOf(name); index >= 0) return static_cast<size_t>(index);
+  if (const int known = derived_schema_.IndexOf(name); known >= 0) {
+    return source_.fields.size() + static_cast<size_t>(known);
+  }
+  for (size_t j = 0; j < joins_.size(); ++j) {
+    const int attribute = joins_[j].table->IndexOf(name);
+    if (attribute < 0) continue;
+    Field field = joins_[j].table->attributes()[static_cast<size_t>(attribute)];
+    field.nullable = true;  // a left join may find nothing
+    derived_schema_.fields.push_back(std::move(field));
+    derived_.push_back({j, static_cast<size_t>(attribute)});
+    return source_.fields.size() + derived_.size() - 1;
+  }
+  return NoSuchColumn(name, role);
+}
+
+// Resolves what rows are partitioned, split and sorted by.
+Status EtlJob::BeginOrder() {
+  for (const std::string& name : options_.partition_columns) {
+    SEGUE_ASSIGN_OR_RETURN(const size_t column, ResolveColumn(name, "partition column"));
+    partition_columns_.push_back(column);
+  }
+  hash_by_batch_ = derived_.empty();
+  const auto type_of = [&](size_t column) -> const ColumnType& {
+    const size_t sources = source_.fields.size();
+    return column < sources ? source_.fields[column].type : derived_schema_.fields[column - sources].type;
+  };
+  if (options_.split_column) {
+    SEGUE_ASSIGN_OR_RETURN(const size_t column, ResolveColumn(*options_.split_column, "split column"));
+    const ColumnType& type = type_of(column);
+    if (type.id != TypeId::kTimestamp) {
+      return Status::Schema(*options_.split_column, "column '" + *options_.split_column + "' is " + TypeName(type) +
+                                                        "; only a timestamp can be split by hour, day or month");
+    }
+    split_columns_.push_back(column);
+    split_types_.push_back(type);
+  }
+  for (const std::string& name : options_.split_columns) {
+    SEGUE_ASSIGN_OR_RETURN(const size_t column, ResolveColumn(name, "split column"));
+    split_columns_.push_back(column);
+    split_types_.push_back(type_of(column));
+  }
+  for (const std::string& name : options_.sort_columns) {
+    SEGUE_ASSIGN_OR_RETURN(const size_t column, ResolveColumn(name, "sort column"));
+    sort_.push_back({static_cast<uint32_t>(column), false});
+  }
+  if (options_.sequence_column) {
+    sequence_ = source_.IndexOf(*options_.sequence_column);
+    if (sequence_ < 0) return NoSuchColumn(*options_.sequence_column, "sequence column");
+    const ColumnType& type = source_.fields[static_cast<size_t>(sequence_)].type;
+    if (!IsInteger(type.id)) {
+      return Status::Schema(*options_.sequence_column, "sequence column '" + *options_.sequence_column + "' is " +
+                                                           TypeName(type) + "; it must be an integer");
+    }
+    sort_.push_back({static_cast<uint32_t>(sequence_), false});
+  }
+  return Status();
+}
+
+// Plans the look-ups; adds columns that keep matches to the layout's fields.
+Status EtlJob::BeginJoins(std::vector<Field>* fields) {
+  for (size_t j = 0; j < joins_.size(); ++j) {
+    Join& join = joins_[j];
+    join.column = source_.IndexOf(join.on);
+    if (join.column >= 0) {
+      const Field& field = source_.fields[static_cast<size_t>(join.column)];
+      SEGUE_RETURN_IF_ERROR(join.table->CheckKey(field));
+      // A dense table or a dictionary is as cheap to look up again as to remember.
+      if (!join.table->dense() && field.type.id != TypeId::kDictionary) {
+        join.stored = static_cast<int>(fields->size());
+        Field stored;
+        stored.type.id = TypeId::kUInt32;
+        stored.nullable = false;
+        fields->push_back(std::move(stored));
+      }
+      join.prober.emplace(join.table.get());
+    } else {
+      for (size_t earlier = 0; earlier < j && join.through < 0; ++earlier) {
+        const int attribute = joins_[earlier].table->IndexOf(join.on);
+        if (attribute < 0) continue;
+        join.through = static_cast<int>(earlier);
+        SEGUE_ASSIGN_OR_RETURN(join.chain,
+                               joins_[earlier].table->MatchAttribute(static_cast<size_t>(attribute), *join.table));
+      }
+      if (join.through < 0) return NoSuchColumn(join.on, "join column");
+    }
+    for (Field field : join.table->attributes()) {
+      if (source_.IndexOf(field.name) >= 0) {
+        return Status::Schema(field.name, "the join on '" + join.on + "' brings a column '" + field.name +
+                                              "' that the source already has; leave it out of columns or rename it");
+      }
+      if (join.how == JoinType::kLeft) field.nullable = true;
+      output_.fields.push_back(std::move(field));
+    }
+  }
+  return Status();
 }
 
 Status EtlJob::Begin(const Schema& schema) {
@@ -103,98 +202,31 @@ Status EtlJob::Begin(const Schema& schema) {
                             "the source has two columns named '" + schema.fields[i].name + "'; rename one of them");
     }
   }
-  for (const std::string& name : options_.partition_columns) {
-    SEGUE_ASSIGN_OR_RETURN(const size_t column, SourceColumn(name, "partition column"));
-    partition_columns_.push_back(column);
-  }
-  std::vector<SortColumn> sort;
-  for (const std::string& name : options_.sort_columns) {
-    SEGUE_ASSIGN_OR_RETURN(const size_t column, SourceColumn(name, "sort column"));
-    sort.push_back({static_cast<uint32_t>(column), false});
-  }
-  std::vector<ColumnType> split_types;
-  if (options_.split_column) {
-    SEGUE_ASSIGN_OR_RETURN(const size_t column, SourceColumn(*options_.split_column, "split column"));
-    const ColumnType& type = schema.fields[column].type;
-    if (type.id != TypeId::kTimestamp) {
-      return Status::Schema(*options_.split_column, "column '" + *options_.split_column + "' is " + TypeName(type) +
-                                                        "; only a timestamp can be split by hour, day or month");
-    }
-    split_columns_.push_back(column);
-    split_types.push_back(type);
-  }
-  for (const std::string& name : options_.split_columns) {
-    SEGUE_ASSIGN_OR_RETURN(const size_t column, SourceColumn(name, "split column"));
-    split_columns_.push_back(column);
-    split_types.push_back(schema.fields[column].type);
-  }
-  int sequence = -1;
-  if (options_.sequence_column) {
-    SEGUE_ASSIGN_OR_RETURN(const size_t column, SourceColumn(*options_.sequence_column, "sequence column"));
-    if (!IsInteger(schema.fields[column].type.id)) {
-      return Status::Schema(*options_.sequence_column, "sequence column '" + *options_.sequence_column + "' is " +
-                                                           TypeName(schema.fields[column].type) +
-                                                           "; it must be an integer");
-    }
-    sequence = static_cast<int>(column);
-    sort.push_back({static_cast<uint32_t>(column), false});
-  }
-
-  std::vector<Field> fields = schema.fields;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    if (static_cast<int>(i) == sequence) continue;
+  SEGUE_RETURN_IF_ERROR(BeginOrder());
+  for (size_t i = 0; i < schema.fields.size(); ++i) {
+    if (static_cast<int>(i) == sequence_) continue;
     output_columns_.push_back(i);
-    output_.fields.push_back(fields[i]);
+    output_.fields.push_back(schema.fields[i]);
   }
-  uint64_t dimension_bytes = 0;
-  for (size_t j = 0; j < joins_.size(); ++j) {
-    Join& join = joins_[j];
-    dimension_bytes += join.table->memory_bytes();
-    join.column = source_.IndexOf(join.on);
-    if (join.column >= 0) {
-      const Field& field = source_.fields[static_cast<size_t>(join.column)];
-      SEGUE_RETURN_IF_ERROR(join.table->CheckKey(field));
-      // A dense table or a dictionary is as cheap to look up again as to remember.
-      if (!join.table->dense() && field.type.id != TypeId::kDictionary) {
-        join.stored = static_cast<int>(fields.size());
-        Field stored;
-        stored.type.id = TypeId::kUInt32;
-        stored.nullable = false;
-        fields.push_back(std::move(stored));
-      }
-      join.prober.emplace(join.table.get());
-    } else {
-      for (size_t earlier = 0; earlier < j && join.through < 0; ++earlier) {
-        const int attribute = joins_[earlier].table->IndexOf(join.on);
-        if (attribute < 0) continue;
-        join.through = static_cast<int>(earlier);
-        SEGUE_ASSIGN_OR_RETURN(join.chain,
-                               joins_[earlier].table->MatchAttribute(static_cast<size_t>(attribute), *join.table));
-      }
-      if (join.through < 0) return SourceColumn(join.on, "join column").status();
-    }
-    for (Field field : join.table->attributes()) {
-      if (output_.IndexOf(field.name) >= 0) {
-        return Status::Schema(field.name, "the join on '" + join.on + "' brings a column '" + field.name +
-                                              "' that the source already has; leave it out of columns or rename it");
-      }
-      if (join.how == JoinType::kLeft || join.through >= 0) field.nullable = true;
-      output_.fields.push_back(std::move(field));
-    }
-  }
+  std::vector<Field> fields = schema.fields;
+  fields.insert(fields.end(), derived_schema_.fields.begin(), derived_schema_.fields.end());
+  SEGUE_RETURN_IF_ERROR(BeginJoins(&fields));
   matches_.resize(joins_.size());
+  if (!derived_.empty()) SchemaToArrow(derived_schema_, &derived_arrow_.schema);
   layout_ = RowLayout::Make(fields);
-  intake_ = std::make_unique<RowIntake>(&layout_, schema.fields.size(), &budget_);
+  intake_ = std::make_unique<RowIntake>(&layout_, schema.fields.size(), derived_.size(), &budget_);
   const int bucket_bits = std::bit_width(static_cast<uint32_t>(buckets() - 1));
   const int split_bits = split_columns_.empty() ? 0 : kSplitBits;
-  key_ = SortKey::Make(&layout_, split_bits, bucket_bits, std::move(sort), intake_->dictionaries());
-  split_assigner_ = std::make_unique<SplitAssigner>(std::move(split_types), options_.split_unit);
+  key_ = SortKey::Make(&layout_, split_bits, bucket_bits, sort_, intake_->dictionaries());
+  split_assigner_ = std::make_unique<SplitAssigner>(split_types_, options_.split_unit);
   for (const RowColumn& column : layout_.columns()) {
     const size_t c = dictionary_exports_.size();
     dictionary_exports_.push_back(column.field.type.id == TypeId::kDictionary
                                       ? std::make_unique<DictionaryExport>(intake_->dictionary(c))
                                       : nullptr);
   }
+  uint64_t dimension_bytes = 0;
+  for (const Join& join : joins_) dimension_bytes += join.table->memory_bytes();
   SEGUE_ASSIGN_OR_RETURN(plan_, SortMemory::Plan(options_.memory, options_.threads, dimension_bytes));
   RunGeneratorOptions generator;
   generator.layout = &layout_;
@@ -250,10 +282,12 @@ Status EtlJob::ConsumeBatch(std::shared_ptr<const BatchReader> batch, const Inte
   for (Join& join : joins_) {
     if (join.prober) join.prober->Begin(views[static_cast<size_t>(join.column)]);
   }
-  std::vector<const ArrayView*> hashed;
-  for (const size_t column : partition_columns_) hashed.push_back(&views[column]);
   std::optional<Murmur3Batch> hashes;
-  if (options_.partitions > 0) hashes.emplace(std::move(hashed), kSparkSeed);
+  if (options_.partitions > 0 && hash_by_batch_) {
+    std::vector<const ArrayView*> hashed;
+    for (const size_t column : partition_columns_) hashed.push_back(&views[column]);
+    hashes.emplace(std::move(hashed), kSparkSeed);
+  }
   const int64_t rows = batch->rows();
   intake_->Begin(std::move(batch));
   for (int64_t begin = 0; begin < rows; begin += kChunkRows) {
@@ -261,6 +295,23 @@ Status EtlJob::ConsumeBatch(std::shared_ptr<const BatchReader> batch, const Inte
     SEGUE_RETURN_IF_ERROR(
         ConsumeChunk(begin, std::min(kChunkRows, rows - begin), hashes ? &*hashes : nullptr, interrupt));
   }
+  return Status();
+}
+
+// Gathers the joined columns that rows are ordered, split or partitioned by.
+Status EtlJob::DeriveColumns(int64_t begin, int64_t n) {
+  std::vector<ExportColumn> columns;
+  for (size_t d = 0; d < derived_.size(); ++d) {
+    const BroadcastTable& table = *joins_[derived_[d].join].table;
+    ColumnBuilder builder(derived_schema_.fields[d], &budget_);
+    SEGUE_RETURN_IF_ERROR(table.Gather(derived_[d].attribute, matches_[derived_[d].join].data(), n, &builder));
+    SEGUE_ASSIGN_OR_RETURN(ExportColumn column, builder.Finish(table.dictionary_export(derived_[d].attribute)));
+    columns.push_back(std::move(column));
+  }
+  ArrowArray array;
+  ExportBatch(derived_schema_, n, std::move(columns), &array);
+  SEGUE_ASSIGN_OR_RETURN(BatchReader batch, BatchReader::Make(derived_schema_, derived_arrow_.schema, &array));
+  intake_->BeginDerived(std::make_shared<const BatchReader>(std::move(batch)), begin);
   return Status();
 }
 
@@ -297,8 +348,18 @@ Status EtlJob::ConsumeChunk(int64_t begin, int64_t n, const Murmur3Batch* hashes
   const size_t kept = chosen_.size();
   if (kept == 0) return Status();
 
-  buckets_.assign(count, 0);
-  if (hashes != nullptr) HashPartition(*hashes, begin, n, options_.partitions, buckets_.data());
+  if (!derived_.empty()) SEGUE_RETURN_IF_ERROR(DeriveColumns(begin, n));
+
+  buckets_.assign(count, hash_by_batch_ ? 0 : static_cast<int32_t>(kSparkSeed));
+  if (hashes != nullptr) {
+    HashPartition(*hashes, begin, n, options_.partitions, buckets_.data());
+  } else if (options_.partitions > 0) {
+    for (const size_t column : partition_columns_) {
+      const ColumnSlice slice = intake_->Slice(column, begin);
+      Murmur3Continue(*slice.view, slice.begin, n, reinterpret_cast<uint32_t*>(buckets_.data()));
+    }
+    PartitionsOfHashes(n, options_.partitions, buckets_.data());
+  }
   split_ids_.assign(count, 0);
   if (dropping) {
     for (size_t i = 0; i < kept; ++i) {
@@ -310,11 +371,10 @@ Status EtlJob::ConsumeChunk(int64_t begin, int64_t n, const Murmur3Batch* hashes
     }
   }
   if (!split_columns_.empty()) {
-    std::vector<const ArrayView*> split_views;
-    for (const size_t column : split_columns_) split_views.push_back(&views[column]);
-    SEGUE_RETURN_IF_ERROR(split_assigner_->Assign(
-        split_views, Selection{begin, dropping ? chosen_.data() : nullptr, static_cast<int64_t>(kept)},
-        split_ids_.data()));
+    std::vector<ColumnSlice> slices;
+    for (const size_t column : split_columns_) slices.push_back(intake_->Slice(column, begin));
+    SEGUE_RETURN_IF_ERROR(split_assigner_->Assign(slices, dropping ? chosen_.data() : nullptr,
+                                                  static_cast<int64_t>(kept), split_ids_.data()));
   } else if (split_rows_.empty()) {
     split_rows_.push_back(0);
   }

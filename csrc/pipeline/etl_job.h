@@ -32,6 +32,8 @@
 namespace segue {
 
 struct EtlOptions {
+  // Columns are the source's, or such as joins bring; the latter take room in every sorted row.
+
   // Buckets of Spark's repartition(n, columns); 0: one bucket. Cost: none worth naming.
   int32_t partitions = 0;
   std::vector<std::string> partition_columns;
@@ -117,10 +119,32 @@ class EtlJob : public std::enable_shared_from_this<EtlJob> {
     std::atomic<int64_t> dropped{0};
   };
 
+  // A joined column that rows are ordered, split or partitioned by: gathered before the sort.
+  struct Derived {
+    size_t join;
+    size_t attribute;
+  };
+
+  // Owns an ArrowSchema.
+  struct ArrowSchemaHolder {
+    ArrowSchema schema{};
+    ArrowSchemaHolder() = default;
+    ArrowSchemaHolder(const ArrowSchemaHolder&) = delete;
+    ArrowSchemaHolder& operator=(const ArrowSchemaHolder&) = delete;
+    ~ArrowSchemaHolder() {
+      if (schema.release != nullptr) schema.release(&schema);
+    }
+  };
+
   explicit EtlJob(EtlOptions options) : options_(std::move(options)), budget_(options_.memory) {}
   Status Check(bool want_finished) const;
   Status Begin(const Schema& schema);
-  Result<size_t> SourceColumn(const std::string& name, const char* role) const;
+  Status BeginOrder();
+  Status BeginJoins(std::vector<Field>* fields);
+  // The layout column of a source column, or of a joined one, which thereby becomes a derived column.
+  Result<size_t> ResolveColumn(const std::string& name, const char* role);
+  Status NoSuchColumn(const std::string& name, const char* role) const;
+  Status DeriveColumns(int64_t begin, int64_t n);
   Status ConsumeBatch(std::shared_ptr<const BatchReader> batch, const Interrupt& interrupt);
   Status ConsumeChunk(int64_t begin, int64_t n, const Murmur3Batch* hashes, const Interrupt& interrupt);
   Interrupt WithCancel(const Interrupt& interrupt) const;
@@ -139,9 +163,16 @@ class EtlJob : public std::enable_shared_from_this<EtlJob> {
   bool begun_ = false;
   Schema source_;
   Schema output_;
-  std::vector<size_t> output_columns_;  // layout columns of the source part of the output
-  std::vector<size_t> partition_columns_;
-  std::vector<size_t> split_columns_;
+  std::vector<Derived> derived_;
+  Schema derived_schema_;
+  ArrowSchemaHolder derived_arrow_;
+  std::vector<SortColumn> sort_;
+  std::vector<ColumnType> split_types_;
+  int sequence_ = -1;                      // source column
+  std::vector<size_t> output_columns_;     // layout columns of the source part of the output
+  std::vector<size_t> partition_columns_;  // layout columns
+  std::vector<size_t> split_columns_;      // layout columns
+  bool hash_by_batch_ = false;             // all partition columns are the source's
   RowLayout layout_;
   SortKey key_;
   std::unique_ptr<RowIntake> intake_;

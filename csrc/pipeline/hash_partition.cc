@@ -4,9 +4,8 @@
 
 namespace segue {
 
-void HashPartition(const Murmur3Batch& batch, int64_t begin, int64_t count, int32_t n, int32_t* partitions) {
+void PartitionsOfHashes(int64_t count, int32_t n, int32_t* partitions) {
   auto* hashes = reinterpret_cast<uint32_t*>(partitions);
-  batch.Hash(begin, count, hashes);
   if (std::has_single_bit(static_cast<uint32_t>(n))) {
     // The remainder of a power of two is its low bits, for negative hashes too.
     const auto mask = static_cast<uint32_t>(n) - 1;
@@ -14,6 +13,11 @@ void HashPartition(const Murmur3Batch& batch, int64_t begin, int64_t count, int3
     return;
   }
   for (int64_t i = 0; i < count; ++i) partitions[i] = PartitionOf(hashes[i], n);
+}
+
+void HashPartition(const Murmur3Batch& batch, int64_t begin, int64_t count, int32_t n, int32_t* partitions) {
+  batch.Hash(begin, count, reinterpret_cast<uint32_t*>(partitions));
+  PartitionsOfHashes(count, n, partitions);
 }
 
 void ScatterByPartition(const int32_t* partitions, int64_t count, int32_t n, std::vector<int64_t>* starts,

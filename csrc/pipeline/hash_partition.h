@@ -21,6 +21,9 @@ inline int32_t PartitionOf(uint32_t hash, int32_t n) {
 // `hashes` may be the same memory. With no columns every row has the seed's partition.
 void HashPartition(const Murmur3Batch& batch, int64_t begin, int64_t count, int32_t n, int32_t* partitions);
 
+// In place: hashes to partitions.
+void PartitionsOfHashes(int64_t count, int32_t n, int32_t* partitions);
+
 // Counting sort: `order` receives the row numbers 0..count-1 by partition, and
 // starts[p]..starts[p + 1] is partition p's part of it. One pass to count, one to scatter.
 void ScatterByPartition(const int32_t* partitions, int64_t count, int32_t n, std::vector<int64_t>* starts,

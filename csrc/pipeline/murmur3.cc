@@ -133,6 +133,18 @@ uint32_t Murmur3Value(const ArrayView& view, int64_t row, uint32_t seed) {
   return hash;
 }
 
+void Murmur3Continue(const ArrayView& view, int64_t begin, int64_t n, uint32_t* hashes) {
+  WithValueHash(view, [&](auto value_hash) {
+    if (MayHoldNulls(view)) {
+      for (int64_t i = 0; i < n; ++i) {
+        if (!IsNullValue(view, begin + i)) hashes[i] = value_hash(begin + i, hashes[i]);
+      }
+    } else {
+      for (int64_t i = 0; i < n; ++i) hashes[i] = value_hash(begin + i, hashes[i]);
+    }
+  });
+}
+
 Murmur3Batch::Murmur3Batch(std::vector<const ArrayView*> columns, uint32_t seed)
     : columns_(std::move(columns)), seed_(seed) {
   if (columns_.empty() || columns_[0]->dictionary == nullptr) return;
@@ -154,15 +166,7 @@ void Murmur3Batch::Hash(int64_t begin, int64_t n, uint32_t* hashes) const {
       }
       continue;
     }
-    WithValueHash(view, [&](auto value_hash) {
-      if (MayHoldNulls(view)) {
-        for (int64_t i = 0; i < n; ++i) {
-          if (!IsNullValue(view, begin + i)) hashes[i] = value_hash(begin + i, hashes[i]);
-        }
-      } else {
-        for (int64_t i = 0; i < n; ++i) hashes[i] = value_hash(begin + i, hashes[i]);
-      }
-    });
+    Murmur3Continue(view, begin, n, hashes);
   }
 }
 

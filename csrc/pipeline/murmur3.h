@@ -53,6 +53,9 @@ inline constexpr uint32_t kSparkSeed = 42;
 // The hash of one slot, continuing from `seed`.
 uint32_t Murmur3Value(const ArrayView& view, int64_t row, uint32_t seed);
 
+// hashes[i] continues with row begin + i, for i in [0, n): one more column of a chain.
+void Murmur3Continue(const ArrayView& view, int64_t begin, int64_t n, uint32_t* hashes);
+
 // Hashes the columns of a batch, range after range.
 class Murmur3Batch {
  public:

@@ -197,11 +197,11 @@ void SplitAssigner::Bits(size_t column, const ArrayView& view, const Selection& 
   }
 }
 
-Status SplitAssigner::Assign(const std::vector<const ArrayView*>& views, const Selection& rows, uint32_t* ids) {
-  const auto count = static_cast<size_t>(rows.n);
+Status SplitAssigner::Assign(const std::vector<ColumnSlice>& columns, const int32_t* chosen, int64_t n, uint32_t* ids) {
+  const auto count = static_cast<size_t>(n);
   path_.assign(count, 0);
   for (size_t c = 0; c < columns_.size(); ++c) {
-    Bits(c, *views[c], rows);
+    Bits(c, *columns[c].view, Selection{columns[c].begin, chosen, n});
     // Rows of one split often follow each other.
     uint32_t last_parent = UINT32_MAX;
     uint32_t last_child = 0;

@@ -35,8 +35,9 @@ class SplitAssigner {
   // No columns: all rows are split 0. With `unit` there is one column, a timestamp.
   SplitAssigner(std::vector<ColumnType> columns, std::optional<SplitUnit> unit);
 
-  // ids[i] of the i-th selected row. kInvalid past 2^24 - 1 splits.
-  Status Assign(const std::vector<const ArrayView*>& views, const Selection& rows, uint32_t* ids);
+  // ids[i] of the i-th of n rows: row begin + chosen[i] (null: begin + i) of each
+  // split column. kInvalid past 2^24 - 1 splits.
+  Status Assign(const std::vector<ColumnSlice>& columns, const int32_t* chosen, int64_t n, uint32_t* ids);
 
   size_t size() const { return leaves_.size(); }
   // The values of a split, in column order.

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import importlib.util
-import pathlib
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import spark_murmur3 as spark
+from column_types import TYPES, arrow_array
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segue import kernels
 from segue.errors import InvalidError, SchemaError
-
-_spec = importlib.util.spec_from_file_location(
-    "spark_murmur3", pathlib.Path(__file__).with_name("spark_murmur3.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-spark = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(spark)
 
 
 @pytest.mark.parametrize(
@@ -57,65 +49,6 @@ def test_known_vectors(value: object, kind: pa.DataType, expected: int) -> None:
         assert kernels.murmur3(pa.array([value], pa.string_view())).tolist() == [expected]
 
 
-def _integers(bits: int, is_signed: bool) -> st.SearchStrategy[int]:
-    return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else st.integers(0, 2**bits - 1)
-
-
-def _floor_us(value: int, unit: str) -> int:
-    return {"s": value * 10**6, "ms": value * 10**3, "us": value, "ns": value // 1000}[unit]
-
-
-def _wrap64(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63
-
-
-# name: (Arrow type, values, hash of one value continuing from a seed)
-TYPES = {
-    "bool": (pa.bool_(), st.booleans(), lambda v, s: spark.hash_int(int(v), s)),
-    "float32": (pa.float32(), st.floats(width=32), spark.hash_float),
-    "float64": (pa.float64(), st.floats(), spark.hash_double),
-    "string": (pa.string(), st.text(), lambda v, s: spark.hash_bytes(v.encode(), s)),
-    "binary": (pa.binary(), st.binary(), spark.hash_bytes),
-    "dictionary": (
-        pa.dictionary(pa.int16(), pa.string()),
-        st.sampled_from(["", "a", "éé", "long enough for words"]),
-        lambda v, s: spark.hash_bytes(v.encode(), s),
-    ),
-    "date32": (pa.date32(), _integers(32, True), spark.hash_int),
-    "uint64": (pa.uint64(), _integers(64, False), lambda v, s: spark.hash_decimal(v, 20, s)),
-    "uint32": (pa.uint32(), _integers(32, False), spark.hash_long),
-    "int64": (pa.int64(), _integers(64, True), spark.hash_long),
-}
-for _bits in (8, 16, 32):
-    TYPES[f"int{_bits}"] = (getattr(pa, f"int{_bits}")(), _integers(_bits, True), spark.hash_int)
-for _bits in (8, 16):
-    TYPES[f"uint{_bits}"] = (getattr(pa, f"uint{_bits}")(), _integers(_bits, False), spark.hash_int)
-for _unit in ("s", "ms", "us", "ns"):
-    TYPES[f"timestamp[{_unit}]"] = (
-        pa.timestamp(_unit),
-        _integers(64, True),
-        lambda v, s, u=_unit: spark.hash_long(_wrap64(_floor_us(v, u)), s),
-    )
-for _precision in (1, 18, 19, 38):
-    TYPES[f"decimal{_precision}"] = (
-        pa.decimal128(_precision, 0),
-        st.integers(-(10**_precision) + 1, 10**_precision - 1),
-        lambda v, s, p=_precision: spark.hash_decimal(v, p, s),
-    )
-
-
-def _array(values: list[object], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.int64()).cast(kind)
-    if pa.types.is_date32(kind):
-        return pa.array(values, pa.int32()).cast(kind)
-    if pa.types.is_decimal(kind):
-        return pa.array([None if v is None else decimal.Decimal(v) for v in values], kind)
-    if pa.types.is_dictionary(kind):
-        return pa.array(values, pa.string()).cast(kind)
-    return pa.array(values, kind)
-
-
 @pytest.mark.parametrize("name", TYPES)
 def test_every_type_equals_spark(name: str) -> None:
     kind, values, value_hash = TYPES[name]
@@ -123,7 +56,7 @@ def test_every_type_equals_spark(name: str) -> None:
     @given(st.lists(st.none() | values, max_size=40), st.integers(0, 5), st.integers(0, 2**32 - 1))
     def check(column: list[object], offset: int, seed: int) -> None:
         expected = [spark.signed(seed if v is None else value_hash(v, seed)) for v in column]
-        array = _array(column, kind)
+        array = arrow_array(column, kind)
         assert kernels.murmur3(array, seed).tolist() == expected
         assert kernels.murmur3(array.slice(offset), seed).tolist() == expected[offset:]
 
@@ -142,7 +75,7 @@ def test_columns_chain_from_left_to_right(data: st.DataObject) -> None:
             if column[row] is not None:
                 h = TYPES[name][2](column[row], h)
         expected.append(spark.signed(h))
-    arrays = [_array(c, TYPES[n][0]) for n, c in zip(names, columns, strict=True)]
+    arrays = [arrow_array(c, TYPES[n][0]) for n, c in zip(names, columns, strict=True)]
     assert kernels.murmur3(arrays).tolist() == expected
     table = pa.table(arrays, names=[f"c{i}" for i in range(len(arrays))])
     for n in (1, 7, 8, 2**31 - 1):
