@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segue._engine import BloomFilter
 
+from segue._engine import BloomFilter
 from segue.errors import BudgetError, CorruptionError, InvalidError, UnsupportedError
 
 SALT = [0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31]

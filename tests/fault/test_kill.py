@@ -1,4 +1,7 @@
-"""kill -9 of a writer at random moments (tests/warehouse has the nightly job): every acknowledged event is there, in whole batches, once."""
+"""kill -9 of a writer at random moments: what it acknowledged is there, in whole batches, once.
+
+The nightly job is killed in tests/warehouse/test_kill.py.
+"""
 
 from __future__ import annotations
 
