@@ -198,16 +198,8 @@ class Pipeline:
         joined = joined_fields(self._source, self._definition.joins, self._database.dimension)
         return [*self._source.names, *(field.name for field in joined)]
 
-    def _require_event_columns(self, names: Sequence[str], verb: str) -> None:
-        """Require columns of the events for what moves rows: dimensions are joined on the way out."""
-        known = self._columns()
-        require_columns(names, known, f"the pipeline from {self._definition.source!r}")
-        for name in names:
-            if name not in self._source.names:
-                raise UnsupportedError(
-                    f"{verb} by {name!r}, which a dimension brings, is not there yet; "
-                    f"use a column of the events: {', '.join(self._source.names)}"
-                )
+    def _require_columns(self, names: Sequence[str]) -> None:
+        require_columns(names, self._columns(), f"the pipeline from {self._definition.source!r}")
 
     def repartition(self, partitions: int, *columns: str) -> Pipeline:
         """Put rows of equal `columns` into the same of `partitions` buckets, the ones Spark would choose.
@@ -229,7 +221,7 @@ class Pipeline:
             raise InvalidError(
                 f'repartition({partitions}) names no column; say repartition({partitions}, "user_id")'
             )
-        self._require_event_columns(columns, "repartition")
+        self._require_columns(columns)
         return self._with(partitions=partitions, partition_columns=tuple(columns))
 
     def join(
@@ -285,7 +277,7 @@ class Pipeline:
             raise InvalidError("the pipeline is sorted already; use one sort_within_partitions()")
         if not columns:
             raise InvalidError("sort_within_partitions() names no column")
-        self._require_event_columns(columns, "sort_within_partitions")
+        self._require_columns(columns)
         return self._with(sort=tuple(columns))
 
     def write(self, table: str, partition_by: str | Sequence[str] | None = "date") -> Job:
@@ -320,11 +312,10 @@ class Pipeline:
                 raise InvalidError(
                     f'partition_by={partition_by!r} is unknown; use "date", "month", "hour", None or columns'
                 )
-            self._require_event_columns(by, "partition_by")
+            self._require_columns(by)
             if len(set(by)) != len(by):
                 raise SchemaError(f"partition_by={list(by)!r} names a column twice", by[0])
-            for name in by:
-                self._check_partition_column(name)
+            self._check_partition_columns(by)
         definition = replace(self._definition, table=table, partition_by=by or None)
         job = Job(self._database, definition, self._source)
         job.schema()  # Refuses columns that no fact table holds.
@@ -335,17 +326,20 @@ class Pipeline:
         self._database.check_target(definition)
         return job
 
-    def _check_partition_column(self, name: str) -> None:
+    def _check_partition_columns(self, names: Sequence[str]) -> None:
         from pyarrow import types
 
-        own = self._source.field(name).type
-        kind = warehouse_type(name, own)
-        exact = types.is_signed_integer(kind) or types.is_string(kind) or types.is_date(kind)
-        if not exact and not types.is_boolean(kind):
-            raise SchemaError(
-                f"cannot partition by column {name!r} of type {own}; use integers, strings, dates, booleans",
-                name,
-            )
+        joined = joined_fields(self._source, self._definition.joins, self._database.dimension)
+        types_of = {field.name: field.type for field in [*self._source, *joined]}
+        for name in names:
+            kind = warehouse_type(name, types_of[name])
+            exact = types.is_signed_integer(kind) or types.is_string(kind) or types.is_date(kind)
+            if not exact and not types.is_boolean(kind):
+                raise SchemaError(
+                    f"cannot partition by column {name!r} of type {types_of[name]}; "
+                    "use integers, strings, dates or booleans",
+                    name,
+                )
 
 
 class Job:

@@ -156,7 +156,9 @@ def test_columns_come_in_order_with_the_partition_last(db: segue.Database) -> No
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("by", ["date", "month", "hour", None, ["country"], ["country", "song_id"]])
+@pytest.mark.parametrize(
+    "by", ["date", "month", "hour", None, ["country"], ["country", "artist_id"], ["title"]]
+)
 def test_partitions(db: segue.Database, by: Any) -> None:
     events = plays(500)
     db.events("listens").append_batch(events)
@@ -290,6 +292,24 @@ def test_chained_joins_do_what_the_single_ones_would(
     for few in (1000, 0):
         monkeypatch.setattr(pipeline_run, "_FEW_EVENTS", few)
         assert by_repr(pipeline_run.pending_rows(db, run.definition, 0).to_pylist()) == by_repr(want)
+
+
+def test_joined_columns_order_and_partition_too(db: segue.Database) -> None:
+    events = plays(300)
+    db.events("listens").append_batch(events)
+    joined = db.pipeline("listens").join("songs", on="song_id").join("artists", on="artist_id", how="left")
+    run = joined.repartition(4, "artist_id").sort_within_partitions("artist", "title", "user_id")
+    run.write("fact", partition_by=["artist_id"]).run()
+    relation = db._fact_relation("fact")
+    assert len(relation.files) == 4
+    for file in relation.files:
+        rows = pq.ParquetFile(file.path).read().to_pylist()
+        assert {row["song_id"] % 4 for row in rows} == {file.partition["artist_id"]}
+        keys = [
+            (row["artist"] is not None, row["artist"] or "", row["title"], row["user_id"]) for row in rows
+        ]
+        assert keys == sorted(keys)
+    assert sum(file.rows for file in relation.files) == len(expected(events))
 
 
 def test_columns_are_chosen_and_renamed(db: segue.Database) -> None:
@@ -495,14 +515,7 @@ def test_columns_are_checked_at_once(db: segue.Database) -> None:
     assert e.value.column == "userid"
     with pytest.raises(segue.SchemaError, match="no column 'artist_id'"):
         pipeline.sort_within_partitions("artist_id")
-    joined = pipeline.join("songs", on="song_id")
-    for verb in (
-        lambda: joined.sort_within_partitions("artist_id"),
-        lambda: joined.repartition(4, "artist_id"),
-        lambda: joined.write("fact", partition_by=["artist_id"]),
-    ):
-        with pytest.raises(segue.UnsupportedError, match="by 'artist_id', which a dimension brings"):
-            verb()
+    pipeline.join("songs", on="song_id").sort_within_partitions("artist_id")
     with pytest.raises(segue.SchemaError, match="no column 'nope'"):
         pipeline.join("songs", on="nope")
     with pytest.raises(
