@@ -32,7 +32,7 @@ inline uint64_t HashBytes(std::string_view bytes, uint64_t seed = 0) {
     n -= 16;
   }
   uint64_t tail[2] = {0, 0};
-  std::memcpy(tail, p, n);
+  if (n > 0) std::memcpy(tail, p, n);  // an empty view may have no address
   return FoldMultiply(tail[0] ^ 0x8EBC6AF09C88C6E3ULL ^ h, tail[1] ^ 0x589965CC75374CC3ULL ^ (h << 17 | h >> 47));
 }
 

@@ -1,11 +1,9 @@
-"""A small lake, and a stand-in for the kernels that counts with pyarrow."""
+"""A small lake, and DuckDB over the same data."""
 
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import pathlib
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -203,15 +201,3 @@ def run(lake: Lake):
         return query.run(statement, lake.resolve, names=lake.names, **options)
 
     return call
-
-
-@pytest.fixture(autouse=True, scope="session")
-def kernels():
-    """Until segue.scan is built, count with pyarrow through the same interface."""
-    if importlib.util.find_spec("segue.scan") is not None:
-        return
-    spec = importlib.util.spec_from_file_location("stand_in", pathlib.Path(__file__).with_name("stand_in.py"))
-    stand_in = importlib.util.module_from_spec(spec)
-    sys.modules["stand_in"] = stand_in
-    spec.loader.exec_module(stand_in)
-    stand_in.install()
