@@ -1,5 +1,7 @@
 #include "events/event_store.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -51,7 +53,7 @@ Status EventStore::Create(Env* env, const std::string& dir, const StoreSchema& s
 }
 
 EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest)
-    : core_(std::move(core)), options_(options), manifest_(std::move(manifest)) {}
+    : core_(std::move(core)), options_(options), process_(getpid()), manifest_(std::move(manifest)) {}
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,
                                                      StoreOptions options) {
@@ -110,7 +112,14 @@ std::string EventStore::WalPath(uint64_t generation) const {
 
 std::string EventStore::TablePath(uint64_t number) const { return NumberedPath(core_->dir, "sst-", number, ".sst"); }
 
+Status EventStore::CheckProcess() const {
+  if (getpid() == process_) return {};
+  return Status::Closed("event table '" + core_->dir + "' was opened by process " + std::to_string(process_) +
+                        " before a fork; open it again in the child, or with mode=\"r\" while the parent writes");
+}
+
 Status EventStore::CheckWritable() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   if (options_.read_only) {
     return Status::ReadOnly("event table '" + core_->dir + "' was opened with mode=\"r\"; open it with mode=\"rw\"");
   }
@@ -345,6 +354,7 @@ Status EventStore::SyncTo(uint64_t seq) {
 }
 
 Result<uint64_t> EventStore::Sync() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   uint64_t seq = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -495,18 +505,21 @@ std::vector<MemtableView> EventStore::ViewsLocked() const {
 }
 
 Result<std::shared_ptr<const Snapshot>> EventStore::GetSnapshot() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   const std::lock_guard lock(mutex_);
   if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
   return std::make_shared<const Snapshot>(core_, last_seq_, ViewsLocked(), tables_);
 }
 
 void EventStore::CountBloom(uint64_t probes, uint64_t useful) {
+  if (!CheckProcess().ok()) return;  // a scan that a forked child reads to its end
   const std::lock_guard lock(mutex_);
   counters_.bloom_probes += probes;
   counters_.bloom_useful += useful;
 }
 
 Result<StoreStats> EventStore::Stats() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   StoreStats stats;
   {
     const std::lock_guard lock(mutex_);
@@ -537,6 +550,7 @@ Result<StoreStats> EventStore::Stats() {
 }
 
 Status EventStore::Verify() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   std::vector<std::shared_ptr<const SstReader>> tables;
   {
     const std::lock_guard lock(mutex_);
@@ -569,6 +583,11 @@ Status EventStore::RecordHandoff(uint64_t seq) {
 }
 
 Status EventStore::Close() {
+  if (!CheckProcess().ok()) {
+    for (std::thread& thread : threads_) thread.detach();  // the parent's; there is nothing to wait for
+    threads_.clear();
+    return {};
+  }
   uint64_t seq = 0;
   {
     const std::lock_guard lock(mutex_);

@@ -138,6 +138,9 @@ class EventStore {
   struct Replay;
   Status ReplayOne(const std::string& path, Replay* replay);
 
+  // In a forked child nothing may be touched: the log is mapped by both
+  // processes, the threads exist in the parent only, a mutex may be held for ever.
+  Status CheckProcess() const;
   Status CheckWritable();
   std::string WalPath(uint64_t generation) const;
   std::string TablePath(uint64_t number) const;
@@ -161,6 +164,7 @@ class EventStore {
 
   const std::shared_ptr<StoreCore> core_;
   const StoreOptions options_;
+  const int process_;  // that opened the store
   std::unique_ptr<FileLock> lock_file_;
 
   mutable std::mutex mutex_;  // guards what follows

@@ -510,3 +510,25 @@ def test_a_process_that_ends_without_close_loses_nothing(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "t")], check=True)
     with Events.open(tmp_path / "t", "t") as events:
         assert events.scan().to_arrow().num_rows == 1500
+
+
+def test_a_forked_child_gets_an_error_and_harms_nothing(clicks):
+    clicks.append(1, "parent", 1)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            clicks.append(1, "child", 2)
+            os.write(write, b"no error")
+        except ClosedError as error:
+            os.write(write, str(error).encode())
+        clicks.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert b"fork" in os.read(read, 1000)
+    os.close(read)
+    os.close(write)
+    clicks.append(1, "parent again", 3)
+    assert clicks.scan(key=1).to_arrow()["page"].to_pylist() == ["parent", "parent again"]
+    with pytest.raises(LockedError):
+        Events.open(clicks.path, "clicks")
