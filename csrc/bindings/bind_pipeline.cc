@@ -13,6 +13,18 @@ namespace py = pybind11;
 
 namespace {
 
+py::object PlusEpoch(const py::object& epoch, const py::object& timedelta, int64_t days, int64_t seconds,
+                     int64_t microseconds) {
+  try {
+    return epoch + timedelta(days, seconds, microseconds);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_OverflowError)) throw;
+  }
+  ThrowIfError(Status::Invalid("a split value lies " + std::to_string(days) + " days and " + std::to_string(seconds) +
+                               " seconds from 1970, beyond the years 1 to 9999 that Python's dates hold"));
+  return py::none();
+}
+
 // A split value of a column as a Python value.
 py::object SplitValueToPython(const ColumnType& type, const SplitValue& value) {
   if (std::holds_alternative<std::monostate>(value)) return py::none();
@@ -39,7 +51,7 @@ py::object SplitValueToPython(const ColumnType& type, const SplitValue& value) {
       return py::float_(std::bit_cast<double>(bits));
     case TypeId::kDate32: {
       const py::module_ datetime = py::module_::import("datetime");
-      return datetime.attr("date")(1970, 1, 1) + datetime.attr("timedelta")(bits);
+      return PlusEpoch(datetime.attr("date")(1970, 1, 1), datetime.attr("timedelta"), bits, 0, 0);
     }
     case TypeId::kTimestamp: {
       if (type.unit == TimeUnit::kNano && bits % 1000 != 0) {
@@ -52,7 +64,7 @@ py::object SplitValueToPython(const ColumnType& type, const SplitValue& value) {
       py::object zone = py::none();
       if (!type.zone.empty()) zone = datetime.attr("timezone").attr("utc");
       const py::object epoch = datetime.attr("datetime")(1970, 1, 1, py::arg("tzinfo") = zone);
-      return epoch + datetime.attr("timedelta")(0, seconds, microseconds);
+      return PlusEpoch(epoch, datetime.attr("timedelta"), 0, seconds, microseconds);
     }
     default:
       return py::int_(bits);
@@ -80,7 +92,11 @@ class PyEtlJob {
       : split_columns_(options.split_columns),
         by_unit_(options.split_unit.has_value()),
         job_(Unwrap(EtlJob::Make(std::move(options)))) {}
-  ~PyEtlJob() { Close(); }
+  // Streams that are still open keep the job; else it closes here.
+  ~PyEtlJob() {
+    const py::gil_scoped_release release;
+    job_.reset();
+  }
 
   void AddJoin(const py::object& dimension, const std::string& on, const std::string& key,
                const std::optional<std::vector<std::string>>& columns, const std::string& how) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -245,16 +244,17 @@ def test_ctrl_c_stops_a_sort(tmp_path: pathlib.Path) -> None:
     table = _random_table(50_000)
 
     def endless() -> object:
-        for batch in iter(lambda: table.to_batches()[0], None):
-            yield batch
+        yield from iter(lambda: table.to_batches()[0], None)
 
     reader = pa.RecordBatchReader.from_batches(table.schema, endless())
     timer = threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT))
     timer.start()
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        stack.callback(timer.cancel)
-        kernels.big_sort(reader, "key", memory=64 * MIB, threads=2, spill_dir=tmp_path)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            kernels.big_sort(reader, "key", memory=64 * MIB, threads=2, spill_dir=tmp_path)
+    finally:
+        timer.cancel()
     assert time.monotonic() - begun < 5
     assert os.listdir(tmp_path) == []
 
@@ -271,9 +271,9 @@ def test_wrong_arguments_are_refused() -> None:
         kernels.big_sort(table, "k", threads=0)
     with pytest.raises(InvalidError, match="threads=1000"):
         kernels.big_sort(table, "k", threads=1000)
+    strict = pa.schema([pa.field("k", pa.int64(), nullable=False)])
     with pytest.raises(SchemaError, match="declared not nullable"):
-        schema = pa.schema([pa.field("k", pa.int64(), nullable=False)])
-        kernels.big_sort(pa.Table.from_arrays([pa.array([1, None])], schema=schema), "k")
+        kernels.big_sort(pa.Table.from_arrays([pa.array([1, None])], schema=strict), "k")
 
 
 def test_a_stream_is_read_once() -> None:
