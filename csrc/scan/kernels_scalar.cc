@@ -11,7 +11,7 @@ namespace {
 
 void Unpack(const uint8_t* data, const uint8_t* end, int width, uint64_t first, size_t n, uint32_t* out) {
   if (width == 0) {
-    std::memset(out, 0, n * sizeof(uint32_t));
+    std::fill_n(out, n, 0u);
     return;
   }
   const uint64_t mask = (uint64_t{1} << width) - 1;

@@ -507,27 +507,25 @@ class _Scan:
                 None if keys.numbers is None else keys.numbers[keep],
             )
             rows = {position: found[keep] for position, found in rows.items()}
-        count = len(keys.values)
-        # A group is a combination of all that is grouped by of this column and its dimensions.
-        group = np.zeros(count, dtype=np.int64)
         parts: list[tuple[int, np.ndarray[Any, Any], GroupValues]] = []
         for output in column.outputs:
             wanted = self.plan.group_by[output]
             if wanted.join is None:
-                codes = np.arange(count, dtype=np.int64)
+                codes = np.arange(len(keys.values), dtype=np.int64)
                 values, type_ = keys.values, column.type
             else:
                 attribute = self.plan.joins[wanted.join].table[wanted.column]
                 all_codes, values = dense_codes(attribute)
                 codes, type_ = all_codes[rows[wanted.join]], attribute.type
             parts.append((output, codes, GroupValues(values, type_)))
-            # Renumbered after each step: stays below count * the next cardinality.
-            group = np.unique(group * max(len(values), 1) + codes, return_inverse=True)[1].reshape(-1)
-        groups = int(group.max()) + 1 if count else 0
-        first = np.zeros(groups, dtype=np.int64)
-        first[group] = np.arange(count)  # any key of the group will do
-        for output, codes, found_values in parts:
-            column.values[output] = GroupValues(found_values.values, found_values.type, codes[first])
+        group, groups = _combine([(codes, len(found.values)) for _, codes, found in parts], len(keys.values))
+        if len(parts) == 1:
+            column.values[parts[0][0]] = parts[0][2]  # the group is the code
+        else:
+            first = np.zeros(groups, dtype=np.int64)
+            first[group] = np.arange(len(group))  # any key of the group will do
+            for output, codes, found in parts:
+                column.values[output] = GroupValues(found.values, found.type, codes[first])
         return _Folded(keys, group.astype(np.uint32), groups)
 
     def _partition_ids(self, column: _Column) -> tuple[list[int], int]:
@@ -643,6 +641,22 @@ class _Scan:
                 arrays[output] = column.values[output].take(self.ids[c], encoded=encoded)
         names = [f"g{position}" for position in range(len(arrays))]
         return pa.table([*arrays, pa.array(self.counts)], names=[*names, "count"])
+
+
+def _combine(
+    parts: Sequence[tuple[np.ndarray[Any, Any], int]], count: int
+) -> tuple[np.ndarray[Any, Any], int]:
+    """Return a dense group number for each of `count` rows, from codes and how many each part has."""
+    import numpy as np
+
+    if not parts:
+        return np.zeros(count, dtype=np.int64), min(count, 1)
+    group, groups = parts[0]
+    for codes, distinct in parts[1:]:
+        # Numbered anew after each step: the product stays far below 64 bits.
+        found, group = np.unique(group * distinct + codes, return_inverse=True)
+        group, groups = group.reshape(-1), len(found)
+    return group, groups
 
 
 def _duplicates(join: DimensionJoin) -> Unsupported:
