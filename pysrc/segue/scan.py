@@ -524,8 +524,8 @@ class _Scan:
         else:
             first = np.zeros(groups, dtype=np.int64)
             first[group] = np.arange(len(group))  # any key of the group will do
-            for output, codes, found in parts:
-                column.values[output] = GroupValues(found.values, found.type, codes[first])
+            for output, codes, meaning in parts:
+                column.values[output] = GroupValues(meaning.values, meaning.type, codes[first])
         return _Folded(keys, group.astype(np.uint32), groups)
 
     def _partition_ids(self, column: _Column) -> tuple[list[int], int]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from segue import kernels
 from segue.errors import InvalidError, SchemaError
 from segue.relations import DataFile, ParquetRelation
 from segue.scan import CountPlan, DimensionJoin, GroupColumn, Unsupported, count_groups, group_count
@@ -554,6 +555,8 @@ def test_count_groups_of_arrow_data():
     batch = table.slice(7, 100).combine_chunks().to_batches()[0]
     assert as_counter(count_groups(batch, "i8")) == Counter((v,) for v in batch["i8"].to_pylist())
     assert count_groups(table, []).to_pylist() == [{"count": 2000}]
+    arrays = {"x": np.array([3, 1, 3]), "y": np.array([0.5, -0.0, 0.5])}
+    assert as_counter(kernels.group_count(arrays, ["x", "y"])) == Counter({(3, 0.5): 2, (1, 0.0): 1})
     with pytest.raises(SchemaError):
         count_groups(table, "nobody")
     with pytest.raises(InvalidError):
