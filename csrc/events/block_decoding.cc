@@ -132,7 +132,7 @@ Status DecodeStrings(std::string_view bytes, size_t n, std::vector<std::string_v
 }
 
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out) {
-  if (rows > kMaxBlockRows) return Bad("too many rows");
+  if (rows == 0 || rows > kMaxBlockRows) return Bad("its number of rows");
   out->valid.clear();
   out->offsets.clear();
   const auto w = static_cast<size_t>(shape.width);
