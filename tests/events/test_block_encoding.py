@@ -130,6 +130,11 @@ def same(a: pa.Array, b: pa.Array) -> bool:
     return a.equals(b)
 
 
+def distinct_bytes(values: pa.Array) -> int:
+    """Distinct strings as the builder sees them: a null is an empty one."""
+    return len({value or None for value in values.to_pylist()})
+
+
 @given(columns(), st.data())
 @settings(max_examples=300)
 def test_every_encoding_roundtrips(values, data):
@@ -145,6 +150,9 @@ def test_every_encoding_roundtrips(values, data):
         name, chunk = batch.encode_block("v", begin, n, encoding)
         assert name == encoding
         assert same(decode(batch, chunk, n), expected)
+        # The builder stops looking at a dictionary of strings once more than half of them are distinct.
+        if encoding == "bytes_dictionary" and distinct_bytes(expected) > n // 2:
+            continue
         # A local dictionary has to save a ninth, so the choice may be that much over the least.
         assert len(best) <= len(chunk) * 1.13 + 20
 
