@@ -130,7 +130,7 @@ class Session:
                 allowed = ", ".join(literal(os.path.join(d, "")) for d in directories)
                 self._root.execute(f"SET allowed_directories = [{allowed}]")
             self._root.execute("SET enable_external_access = false")
-            self._root.execute(f"SET TimeZone = {literal(TemporalDefaults.TIME_ZONE)}")
+            self._root.execute(f"SET GLOBAL TimeZone = {literal(TemporalDefaults.TIME_ZONE)}")
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def begin(self, threads: int | None, memory: str | int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -156,3 +157,15 @@ def test_a_forked_child_opens_its_own(run):
             sys.stdout.flush()
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_answers_do_not_depend_on_the_time_zone_of_the_machine():
+    program = (
+        "import segue; print(segue.sql(\"SELECT TIMESTAMPTZ '2024-01-01 00:00:00+00'::VARCHAR, "
+        "current_setting('TimeZone'), TIMESTAMP '2024-06-01'::TIMESTAMPTZ::DATE::VARCHAR\").fetchall())"
+    )
+    environment = {**os.environ, "TZ": "America/New_York", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[('2024-01-01 00:00:00+00', 'UTC', '2024-06-01')]"
