@@ -22,13 +22,13 @@ def test_append_batches_of_1000(benchmark, tmp_path: Path, batches: list[pa.Reco
 
     def fresh():
         db = segue.open(tmp_path / str(next(count)), durability=durability)
-        return (db.create_events("e", sent[0].schema, key="user_id", time="timestamp"),), {}
+        return (db, db.create_events("e", sent[0].schema, key="user_id", time="timestamp")), {}
 
-    def append(events):
+    def append(db, events):
         for batch in sent:
             events.append_batch(batch)
         assert events.stats().sequence == sum(batch.num_rows for batch in sent)
-        events.close()
+        db.close()
 
     benchmark.extra_info["events"] = sum(batch.num_rows for batch in sent)
     benchmark.pedantic(append, setup=fresh, rounds=3)
@@ -42,13 +42,13 @@ def test_append_one_by_one(benchmark, tmp_path: Path, batches: list[pa.RecordBat
 
     def fresh():
         db = segue.open(tmp_path / str(next(count)), durability=durability)
-        return (db.create_events("e", batches[0].schema, key="user_id", time="timestamp"),), {}
+        return (db, db.create_events("e", batches[0].schema, key="user_id", time="timestamp")), {}
 
-    def append(events):
+    def append(db, events):
         for row in rows:
             events.append(*row)
         assert events.stats().sequence == n
-        events.close()
+        db.close()
 
     benchmark.extra_info["events"] = n
     benchmark.pedantic(append, setup=fresh, rounds=3)
