@@ -100,6 +100,10 @@ class Env {
   // Exclusive between processes and between handles of one process. kLocked
   // names the holder's process id, and its command line where it can be read.
   virtual Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) = 0;
+  // Removes a file on which nobody holds a lock, and never makes one: true when
+  // it is gone then, false when somebody holds it. Who locks meanwhile gets
+  // kLocked, or a lock on a file that has lost its name.
+  virtual Result<bool> RemoveUnlocked(const std::string& path) = 0;
 };
 
 std::string JoinPath(std::string_view dir, std::string_view name);

@@ -159,6 +159,13 @@ class MemFileLock final : public FileLock {
   std::string name_;
 };
 
+// One spelling for a path: a lock belongs to the name.
+std::string LockName(const std::string& path) {
+  std::string name;
+  for (const std::string& part : SplitMemPath(path)) name += "/" + part;
+  return name;
+}
+
 // The file `path`, or the error that open() gives.
 Result<std::shared_ptr<MemFile>> FindFile(const MemState& state, const char* verb, const std::string& path) {
   const std::shared_ptr<MemNode> node = state.Find(path);
@@ -397,8 +404,7 @@ Status MemEnv::SyncDir(const std::string& dir) {
 Result<std::unique_ptr<FileLock>> MemEnv::LockFile(const std::string& path) {
   const Lock lock(state_->mutex);
   SEGUE_RETURN_IF_ERROR(state_->Alive("lock", path));
-  std::string name;
-  for (const std::string& part : SplitMemPath(path)) name += "/" + part;
+  std::string name = LockName(path);
   if (state_->locked.count(name) > 0) {
     return Status::Locked(DirName(path) + " is open for writing in this process (process " +
                           std::to_string(::getpid()) + "): close it there first, or open it here with mode=\"r\"");
@@ -406,6 +412,19 @@ Result<std::unique_ptr<FileLock>> MemEnv::LockFile(const std::string& path) {
   SEGUE_RETURN_IF_ERROR(MakeFile(state_.get(), "lock", path).status());
   state_->locked.insert(name);
   return std::unique_ptr<FileLock>(std::make_unique<MemFileLock>(state_, std::move(name)));
+}
+
+Result<bool> MemEnv::RemoveUnlocked(const std::string& path) {
+  const std::string name = LockName(path);
+  {
+    const Lock lock(state_->mutex);
+    SEGUE_RETURN_IF_ERROR(state_->Alive("remove", path));
+    if (state_->Find(path) == nullptr) return true;
+    if (!state_->locked.insert(name).second) return false;
+  }
+  const MemFileLock held(state_, name);
+  SEGUE_RETURN_IF_ERROR(Remove(path));
+  return true;
 }
 
 }  // namespace segue

@@ -80,6 +80,7 @@ class MemEnv final : public Env {
   Status Remove(const std::string& path) override;
   Status SyncDir(const std::string& dir) override;
   Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) override;
+  Result<bool> RemoveUnlocked(const std::string& path) override;
 
  private:
   std::shared_ptr<MemState> state_;  // open files share it

@@ -553,6 +553,33 @@ class PosixEnv final : public Env {
     if (const int error = WriteAll(fd, text.data(), text.size(), 0); error != 0) return IoError("write", path, error);
     return std::unique_ptr<FileLock>(std::move(lock));
   }
+
+  Result<bool> RemoveUnlocked(const std::string& path) override {
+    // For reading only: the file may be another user's.
+    const Descriptor fd(OpenRetry(path, O_RDONLY));
+    if (fd.get() < 0) {
+      if (errno == ENOENT) return true;
+      return IoError("open", path, errno);
+    }
+    int result;
+    do {
+      result = ::flock(fd.get(), LOCK_EX | LOCK_NB);
+    } while (result != 0 && errno == EINTR);
+    if (result != 0) {
+      if (errno == EWOULDBLOCK) return false;
+      return IoError("lock", path, errno);
+    }
+    struct stat locked;
+    struct stat named;
+    if (::fstat(fd.get(), &locked) != 0) return IoError("look at", path, errno);
+    if (::stat(path.c_str(), &named) != 0) {
+      if (errno == ENOENT) return true;
+      return IoError("look at", path, errno);
+    }
+    if (locked.st_ino != named.st_ino || locked.st_dev != named.st_dev) return false;  // made anew meanwhile
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return IoError("remove", path, errno);
+    return true;
+  }
 };
 
 }  // namespace

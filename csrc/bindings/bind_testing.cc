@@ -2,6 +2,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -11,6 +12,7 @@
 #include "base/env.h"
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "events/leases.h"
 #include "events/wal_reader.h"
 #include "events/wal_writer.h"
 
@@ -123,6 +125,7 @@ void BindEnvs(py::module_& m) {
       .def(
           "lock_file", [](Env& e, const std::string& path) { return HeldLock{Unwrap(e.LockFile(path))}; },
           py::keep_alive<0, 1>())
+      .def("remove_unlocked", [](Env& e, const std::string& path) { return Unwrap(e.RemoveUnlocked(path)); })
       .def("read_file", [](Env& e, const std::string& path) { return py::bytes(Unwrap(e.ReadFile(path))); })
       .def("write_file_atomic", [](Env& e, const std::string& path,
                                    const py::bytes& data) { ThrowIfError(e.WriteFileAtomic(path, View(data))); })
@@ -249,6 +252,26 @@ void BindWalReader(py::module_& m) {
       .def_property_readonly("prior_synced", [](const WalReader& r) { return r.header().prior_synced; });
 }
 
+struct HeldLease {
+  std::shared_ptr<const Lease> lease;
+};
+
+void BindLeases(py::module_& m) {
+  py::class_<HeldLease>(m, "Lease")
+      .def("release", [](HeldLease& held) { held.lease.reset(); })
+      .def_property_readonly("path", [](const HeldLease& held) { return held.lease->path(); });
+  m.def(
+      "take_lease",
+      [](const std::string& dir, const std::set<uint64_t>& tables, const SharedEnv& env) {
+        SharedEnv target = env != nullptr ? env : SharedEnv(Env::Posix(), [](Env*) {});
+        return HeldLease{Unwrap(Lease::Take(std::move(target), dir, tables))};
+      },
+      py::arg("dir"), py::arg("tables"), py::arg("env") = nullptr);
+  m.def(
+      "leased_tables", [](const std::string& dir, const SharedEnv& env) { return Unwrap(LeasedTables(Or(env), dir)); },
+      py::arg("dir"), py::arg("env") = nullptr);
+}
+
 }  // namespace
 
 void BindTesting(py::module_& parent) {
@@ -271,6 +294,7 @@ void BindTesting(py::module_& parent) {
   BindEnvs(m);
   BindWalWriter(m);
   BindWalReader(m);
+  BindLeases(m);
 }
 
 }  // namespace segue::bindings

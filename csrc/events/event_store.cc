@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "events/leases.h"
+
 namespace segue {
 namespace {
 
@@ -66,6 +68,8 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
       return store;
     }
     SEGUE_RETURN_IF_ERROR(recovered);
+    // Made here, so that readers need the right to write in this folder only.
+    SEGUE_RETURN_IF_ERROR(env->CreateDirs(JoinPath(dir, kLeaseFolder)));
     store->lock_file_ = std::move(lock_file);
     store->threads_.emplace_back(&EventStore::FlushLoop, store.get());
     store->threads_.emplace_back(&EventStore::MergeLoop, store.get());

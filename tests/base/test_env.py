@@ -207,6 +207,20 @@ def test_lock_holds_between_handles_of_one_process(place: tuple[Any, str]) -> No
     env.lock_file(f"{root}/LOCK")
 
 
+def test_a_file_is_removed_only_while_nobody_has_it_locked(place: tuple[Any, str]) -> None:
+    env, root = place
+    path = f"{root}/LOCK"
+    assert env.remove_unlocked(path), "gone already"
+    assert not env.exists(path), "it never makes the file"
+    lock = env.lock_file(path)
+    assert not env.remove_unlocked(path)
+    assert env.exists(path)
+    lock.release()
+    assert env.remove_unlocked(path)
+    assert not env.exists(path)
+    env.lock_file(path).release()
+
+
 # ---- The real file system ----
 
 HOLD = """
