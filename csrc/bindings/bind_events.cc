@@ -149,8 +149,8 @@ template <typename Read>
 py::tuple Append(EventStore* store, const std::string& token, Read read) {
   Result<SequenceRange> range = [&]() -> Result<SequenceRange> {
     const py::gil_scoped_release release;
-    SEGUE_ASSIGN_OR_RETURN(const ColumnBatch batch, read());
-    return store->AppendBatch(batch, token);
+    SEGUE_ASSIGN_OR_RETURN(ColumnBatch batch, read());
+    return store->AppendBatch(std::move(batch), token);
   }();
   const SequenceRange value = Unwrap(std::move(range));
   return py::make_tuple(value.first, value.last);
@@ -241,15 +241,25 @@ py::list RowLayout(const EventStore& store) {
 constexpr char kRowStoreCapsule[] = "segue._engine.row_store";
 constexpr char kRowApiCapsule[] = "segue._engine.row_api";
 
-int RowAppend(void* store, const uint8_t* row, size_t size, uint64_t* seq, void** error) {
-  const StorePtr& target = *static_cast<StorePtr*>(store);
-  const std::string_view bytes(reinterpret_cast<const char*>(row), size);
-  Result<uint64_t> result = target->AppendRow(bytes);
+uint64_t RowTryAppend(void* store, const uint8_t* row, size_t size) {
+  return (*static_cast<StorePtr*>(store))->TryAppendRow({reinterpret_cast<const char*>(row), size});
+}
+
+int RowAppend(void* store, const uint8_t* row, size_t size, int acknowledge, uint64_t* seq, void** error) {
+  EventStore* target = static_cast<StorePtr*>(store)->get();
+  const Result<uint64_t> result = target->AppendRow({reinterpret_cast<const char*>(row), size}, acknowledge != 0);
   if (result.ok()) {
     *seq = *result;
     return 0;
   }
   *error = new Status(result.status());
+  return 1;
+}
+
+int RowWait(void* store, uint64_t seq, void** error) {
+  const Status status = (*static_cast<StorePtr*>(store))->WaitDurable(seq);
+  if (status.ok()) return 0;
+  *error = new Status(status);
   return 1;
 }
 
@@ -263,7 +273,7 @@ PyObject* RowRaise(void* error) {
   return nullptr;
 }
 
-constexpr SegueRowApi kRowApi = {&RowAppend, &RowRaise};
+constexpr SegueRowApi kRowApi = {&RowTryAppend, &RowAppend, &RowWait, &RowRaise};
 
 py::capsule RowHandle(const StorePtr& store) {
   return py::capsule(new StorePtr(store), kRowStoreCapsule, [](PyObject* capsule) {
@@ -322,6 +332,7 @@ void BindEvents(py::module_& m) {
           py::arg("options") = py::dict(), py::arg("env") = py::none())
       .def_property_readonly("store_id", &EventStore::store_id)
       .def_property_readonly("read_only", &EventStore::read_only)
+      .def_property_readonly("commits", &EventStore::commits, "An append waits until the row survives power loss.")
       .def_property_readonly("key",
                              [](const EventStore& self) {
                                std::vector<std::string> names;

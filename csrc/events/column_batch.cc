@@ -97,9 +97,9 @@ void Gather(const StoreSchema& schema, const ColumnBatch& from, size_t n, RowAt 
 
 template <typename T>
 void PutBigEndian(T value, std::string* out) {
-  for (int shift = static_cast<int>(sizeof(T)) * 8 - 8; shift >= 0; shift -= 8) {
-    out->push_back(static_cast<char>((value >> shift) & 0xFF));
-  }
+  char bytes[sizeof(T)];
+  for (size_t i = 0; i < sizeof(T); ++i) bytes[i] = static_cast<char>((value >> (8 * (sizeof(T) - 1 - i))) & 0xFF);
+  out->append(bytes, sizeof(T));
 }
 
 template <typename Unsigned>

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "base/process.h"
 #include "events/leases.h"
 
 namespace segue {
@@ -43,7 +44,11 @@ Status EventStore::Create(Env* env, const std::string& dir, const StoreSchema& s
 }
 
 EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest)
-    : core_(std::move(core)), options_(options), process_(getpid()), manifest_(std::move(manifest)) {}
+    : core_(std::move(core)),
+      options_(options),
+      process_(getpid()),
+      fork_(ForkGeneration()),
+      manifest_(std::move(manifest)) {}
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,
                                                      StoreOptions options) {
@@ -105,7 +110,7 @@ std::string EventStore::WalPath(uint64_t generation) const {
 std::string EventStore::TablePath(uint64_t number) const { return NumberedPath(core_->dir, "sst-", number, ".sst"); }
 
 Status EventStore::CheckProcess() const {
-  if (getpid() == process_) return {};
+  if (ForkGeneration() == fork_) return {};
   return Status::Closed("event table '" + core_->dir + "' was opened by process " + std::to_string(process_) +
                         " before a fork; open it again in the child, or with mode=\"r\" while the parent writes");
 }
@@ -115,8 +120,8 @@ Status EventStore::CheckWritable() {
   if (options_.read_only) {
     return Status::ReadOnly("event table '" + core_->dir + "' was opened with mode=\"r\"; open it with mode=\"rw\"");
   }
-  const std::lock_guard lock(sync_mutex_);
-  if (!poison_.ok()) {
+  if (poisoned_.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(sync_mutex_);
     return Status::ReadOnly("event table '" + core_->dir + "' stopped taking writes after a failed sync (" +
                             poison_.message() + "); what was acknowledged is safe: close it and open it again");
   }

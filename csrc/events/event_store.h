@@ -102,11 +102,18 @@ class EventStore {
   const StoreCore& core() const { return *core_; }
   std::string store_id() const;  // hex
   bool read_only() const { return options_.read_only; }
+  bool commits() const { return options_.durability == Durability::kCommit; }
 
-  // `row` is packed by core().format and was checked.
-  Result<uint64_t> AppendRow(std::string_view row);
+  // `row` is packed by core().format and was checked. Visible on return, and
+  // durable as well unless `acknowledge` is false: then WaitDurable is due.
+  Result<uint64_t> AppendRow(std::string_view row, bool acknowledge = true);
+  // AppendRow without any waiting, for callers who hold a lock of their own:
+  // 0 when that is not possible now, and nothing was done. WaitDurable is due.
+  uint64_t TryAppendRow(std::string_view row);
+  // Until `seq` is as durable as the store's option promises.
+  Status WaitDurable(uint64_t seq);
   // Atomic. A token that was committed before returns its first range.
-  Result<SequenceRange> AppendBatch(const ColumnBatch& batch, std::string_view token);
+  Result<SequenceRange> AppendBatch(ColumnBatch batch, std::string_view token);
 
   Result<uint64_t> Sync();  // makes all acknowledged rows durable; returns the last of them
   Status Flush();           // everything into SSTables
@@ -153,8 +160,8 @@ class EventStore {
   Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
   std::vector<MemtableView> ViewsLocked() const;
 
+  uint64_t AddRowLocked(uint8_t* room, std::string_view key, int64_t time, std::string_view row);
   Status SyncTo(uint64_t seq);
-  Status Acknowledge(uint64_t seq);
   Status WriteManifest(const Manifest& manifest);
   Status FlushOne(Immutable immutable);
   void InstallTable(const Immutable& immutable, Manifest manifest, std::shared_ptr<const SstReader> table);
@@ -164,7 +171,8 @@ class EventStore {
 
   const std::shared_ptr<StoreCore> core_;
   const StoreOptions options_;
-  const int process_;  // that opened the store
+  const int process_;    // that opened the store
+  const uint64_t fork_;  // its ForkGeneration
   std::unique_ptr<FileLock> lock_file_;
 
   mutable std::mutex mutex_;  // guards what follows
@@ -195,6 +203,7 @@ class EventStore {
   bool syncing_ = false;
   uint64_t synced_seq_ = 0;
   Status poison_;
+  std::atomic<bool> poisoned_{false};  // poison_ is set
 
   std::vector<std::thread> threads_;
 };

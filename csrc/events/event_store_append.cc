@@ -4,15 +4,16 @@
 #include <cstring>
 
 #include "base/hash.h"
+#include "base/process.h"
 #include "events/event_store.h"
 #include "events/wal_payload.h"
 
 namespace segue {
 namespace {
 
-// Batches below this go through the skiplist: a run of a few rows would cost
-// every read a binary search and the merger a pass.
-constexpr size_t kRunRows = 64;
+// Batches below this go through the skiplist: as parts of their own they would
+// cost every read by key a look each.
+constexpr size_t kBatchRows = 64;
 
 constexpr uint64_t kTokenSeedHigh = 0x746F6B656E2D6869ULL;
 constexpr uint64_t kTokenSeedLow = 0x746F6B656E2D6C6FULL;
@@ -66,6 +67,13 @@ Status EventStore::WaitForRoomLocked(std::unique_lock<std::mutex>* lock) {
 Result<uint8_t*> EventStore::ReserveLocked(std::unique_lock<std::mutex>* lock, size_t payload) {
   for (;;) {
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
+    if (memtable_->Behind()) {
+      const std::shared_ptr<Memtable> memtable = memtable_;
+      lock->unlock();
+      memtable->MergeOnce();
+      lock->lock();
+      continue;
+    }
     if (wal_ && memtable_->memory() < options_.memtable_bytes) {
       if (uint8_t* room = wal_->Reserve(payload); room != nullptr) return room;
     }
@@ -80,54 +88,64 @@ Result<uint8_t*> EventStore::ReserveLocked(std::unique_lock<std::mutex>* lock, s
   }
 }
 
-Result<uint64_t> EventStore::AppendRow(std::string_view row) {
+uint64_t EventStore::AddRowLocked(uint8_t* room, std::string_view key, int64_t time, std::string_view row) {
+  std::memcpy(room, row.data(), row.size());
+  const uint64_t seq = ++last_seq_;
+  counters_.wal_bytes_written += row.size();
+  ++counters_.appended_rows;
+  wal_->Commit(WalRecordType::kRows, seq, 1, row.size());
+  if (memtable_->AddRow(key, time, seq, row)) merge_cv_.notify_one();
+  return seq;
+}
+
+Result<uint64_t> EventStore::AppendRow(std::string_view row, bool acknowledge) {
   SEGUE_RETURN_IF_ERROR(CheckWritable());
   std::string key;
   const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
   core_->format.EncodeRowKey(bytes, &key);
-  const int64_t time = core_->format.TimeAt(bytes);
   uint64_t seq = 0;
-  bool merge = false;
   {
     std::unique_lock lock(mutex_);
     SEGUE_ASSIGN_OR_RETURN(uint8_t* const room, ReserveLocked(&lock, row.size()));
-    std::memcpy(room, row.data(), row.size());
-    seq = ++last_seq_;
-    counters_.wal_bytes_written += row.size();
-    ++counters_.appended_rows;
-    wal_->Commit(WalRecordType::kRows, seq, 1, row.size());
-    const size_t runs = memtable_->runs();
-    memtable_->AddRow(key, time, seq, row);
-    merge = memtable_->runs() != runs;
+    seq = AddRowLocked(room, key, core_->format.TimeAt(bytes), row);
   }
-  if (merge) merge_cv_.notify_one();
-  SEGUE_RETURN_IF_ERROR(Acknowledge(seq));
+  if (acknowledge) SEGUE_RETURN_IF_ERROR(WaitDurable(seq));
   return seq;
 }
 
-Result<SequenceRange> EventStore::AppendBatch(const ColumnBatch& batch, std::string_view token) {
+uint64_t EventStore::TryAppendRow(std::string_view row) {
+  if (ForkGeneration() != fork_ || options_.read_only || poisoned_.load(std::memory_order_acquire)) return 0;
+  std::string key;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
+  core_->format.EncodeRowKey(bytes, &key);
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || closed_ || !wal_ || memtable_->Behind() || memtable_->memory() >= options_.memtable_bytes) {
+    return 0;
+  }
+  uint8_t* const room = wal_->Reserve(row.size());
+  return room == nullptr ? 0 : AddRowLocked(room, key, core_->format.TimeAt(bytes), row);
+}
+
+Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_view token) {
   SEGUE_RETURN_IF_ERROR(CheckWritable());
   // Everything that needs no sequence number happens before the lock.
-  std::string columns;
-  EncodeColumns(core_->schema, core_->interners, batch, &columns);
-  BatchHeader header{token, token.empty() ? 0 : HashBytes(columns, batch.rows)};
+  const size_t n = batch.rows;
   std::string payload;
-  EncodeBatchHeader(header, &payload);
-  const size_t size = payload.size() + columns.size();
-  if (size > kWalMaxPayload) {
-    return Status::Invalid("a batch of " + std::to_string(batch.rows) + " rows takes " + std::to_string(size) +
+  const uint64_t content_hash = EncodeBatch(core_->schema, core_->interners, batch, token, &payload);
+  if (payload.size() > kWalMaxPayload) {
+    return Status::Invalid("a batch of " + std::to_string(n) + " rows takes " + std::to_string(payload.size()) +
                            " bytes; one batch may take " + std::to_string(kWalMaxPayload) + ": append it in parts");
   }
   const Token token_key = HashToken(token);
-  std::shared_ptr<MemtableRun> run;
-  std::string rows;
-  std::vector<size_t> row_ends;
-  if (batch.rows >= kRunRows) {
-    run = MemtableRun::FromBatch(core_->schema, batch, 0);
+  std::shared_ptr<MemtableBatch> rows;
+  std::string packed;
+  std::vector<size_t> ends;
+  if (n >= kBatchRows) {
+    rows = std::make_shared<MemtableBatch>(core_->schema, std::move(batch));
   } else {
-    for (size_t row = 0; row < batch.rows; ++row) {
-      core_->format.Pack(core_->interners, batch, row, &rows);
-      row_ends.push_back(rows.size());
+    for (size_t row = 0; row < n; ++row) {
+      core_->format.Pack(core_->interners, batch, row, &packed);
+      ends.push_back(packed.size());
     }
   }
 
@@ -136,12 +154,12 @@ Result<SequenceRange> EventStore::AppendBatch(const ColumnBatch& batch, std::str
     std::unique_lock lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     uint8_t* room = nullptr;
-    if (batch.rows > 0) {
-      SEGUE_ASSIGN_OR_RETURN(room, ReserveLocked(&lock, size));
+    if (n > 0) {
+      SEGUE_ASSIGN_OR_RETURN(room, ReserveLocked(&lock, payload.size()));
     }
     if (!token.empty()) {
       if (const auto found = tokens_.find(token_key); found != tokens_.end()) {
-        if (found->second.content_hash != header.content_hash) {
+        if (found->second.content_hash != content_hash) {
           return Status::Invalid("token '" + std::string(token) +
                                  "' was already committed with other content; use a new token for new data");
         }
@@ -149,43 +167,40 @@ Result<SequenceRange> EventStore::AppendBatch(const ColumnBatch& batch, std::str
         room = nullptr;
       }
     }
-    if (range.first == 0) range = {last_seq_ + 1, last_seq_ + batch.rows};
+    if (range.first == 0) range = {last_seq_ + 1, last_seq_ + n};
     if (room != nullptr) {
       std::memcpy(room, payload.data(), payload.size());
-      std::memcpy(room + payload.size(), columns.data(), columns.size());
-      wal_->Commit(WalRecordType::kBatch, range.first, static_cast<uint32_t>(batch.rows), size);
-      counters_.wal_bytes_written += size;
-      counters_.appended_rows += batch.rows;
-      if (run) {
-        run->Rebase(range.first);
-        memtable_->AddRun(std::move(run));
+      wal_->Commit(WalRecordType::kBatch, range.first, static_cast<uint32_t>(n), payload.size());
+      counters_.wal_bytes_written += payload.size();
+      counters_.appended_rows += n;
+      bool work = false;
+      if (rows) {
+        rows->SetFirstSequence(range.first);
+        work = memtable_->AddBatch(std::move(rows));
       } else {
         std::string key;
-        for (size_t row = 0, begin = 0; row < batch.rows; begin = row_ends[row++]) {
-          const std::string_view packed(rows.data() + begin, row_ends[row] - begin);
-          const auto* bytes = reinterpret_cast<const uint8_t*>(packed.data());
+        for (size_t row = 0, begin = 0; row < n; begin = ends[row++]) {
+          const std::string_view one(packed.data() + begin, ends[row] - begin);
+          const auto* bytes = reinterpret_cast<const uint8_t*>(one.data());
           key.clear();
           core_->format.EncodeRowKey(bytes, &key);
-          memtable_->AddRow(key, core_->format.TimeAt(bytes), range.first + row, packed);
+          work |= memtable_->AddRow(key, core_->format.TimeAt(bytes), range.first + row, one);
         }
       }
+      if (work) merge_cv_.notify_one();
       last_seq_ = range.last;
       if (!token.empty()) {
-        const TokenEntry entry{token_key.first, token_key.second, header.content_hash, range.first, range.last};
+        const TokenEntry entry{token_key.first, token_key.second, content_hash, range.first, range.last};
         tokens_.emplace(token_key, entry);
         memtable_tokens_.push_back(entry);
       }
     }
   }
-  merge_cv_.notify_one();
-  if (batch.rows > 0) SEGUE_RETURN_IF_ERROR(Acknowledge(range.last));
+  if (n > 0) SEGUE_RETURN_IF_ERROR(WaitDurable(range.last));
   return range;
 }
 
-Status EventStore::Acknowledge(uint64_t seq) {
-  if (options_.durability == Durability::kCommit) return SyncTo(seq);
-  return {};
-}
+Status EventStore::WaitDurable(uint64_t seq) { return commits() ? SyncTo(seq) : Status(); }
 
 // ---- durability ----------------------------------------------------------
 
@@ -233,6 +248,7 @@ Status EventStore::SyncTo(uint64_t seq) {
       synced_seq_ = std::max(synced_seq_, upto);
     } else {
       poison_ = status;
+      poisoned_.store(true, std::memory_order_release);
     }
     sync_cv_.notify_all();
   }

@@ -98,7 +98,10 @@ Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
       if (!DecodeBatch(core_->schema, core_->interners, record.payload, record.count, &header, &batch)) {
         return malformed;
       }
-      memtable_->AddRun(MemtableRun::FromBatch(core_->schema, batch, record.first_seq));
+      if (batch.rows == 0) return malformed;
+      auto rows = std::make_shared<MemtableBatch>(core_->schema, std::move(batch));
+      rows->SetFirstSequence(record.first_seq);
+      memtable_->AddBatch(std::move(rows));
       if (!header.token.empty()) {
         const Token key = HashToken(header.token);
         const TokenEntry entry{key.first, key.second, header.content_hash, record.first_seq, last};
@@ -112,6 +115,7 @@ Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
       std::memcpy(room, record.payload.data(), record.payload.size());
       replay->relog->Commit(record.type, record.first_seq, record.count, record.payload.size());
     }
+    if (memtable_->Behind()) memtable_->MergeOnce();
     last_seq_ = std::max(last_seq_, last);
     if (reader->last_offset() <= reader->synced_to()) rows_before_sync = last;
   }

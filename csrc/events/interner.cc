@@ -24,15 +24,38 @@ int32_t Interner::Intern(std::string_view value) {
 }
 
 void Interner::InternMany(const std::vector<std::string_view>& values, std::vector<int32_t>* codes) {
+  codes->assign(values.size(), -1);
+  bool all = true;
+  {
+    // Nearly always every string is known: many batches may look at once.
+    const std::shared_lock lock(mutex_);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto found = codes_.find(values[i]);
+      if (found == codes_.end()) {
+        all = false;
+      } else {
+        (*codes)[i] = found->second;
+      }
+    }
+  }
+  if (all) return;
   const std::unique_lock lock(mutex_);
-  codes->clear();
-  codes->reserve(values.size());
-  for (const std::string_view value : values) codes->push_back(InternLocked(value));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if ((*codes)[i] < 0) (*codes)[i] = InternLocked(values[i]);
+  }
 }
 
 std::string_view Interner::At(int32_t code) const {
   const std::shared_lock lock(mutex_);
   return strings_[static_cast<size_t>(code)];
+}
+
+std::vector<std::string_view> Interner::AtMany(const std::vector<int32_t>& codes) const {
+  std::vector<std::string_view> values;
+  values.reserve(codes.size());
+  const std::shared_lock lock(mutex_);
+  for (const int32_t code : codes) values.push_back(strings_[static_cast<size_t>(code)]);
+  return values;
 }
 
 int32_t Interner::size() const {

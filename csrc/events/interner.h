@@ -22,6 +22,7 @@ class Interner {
   int32_t Intern(std::string_view value);
   void InternMany(const std::vector<std::string_view>& values, std::vector<int32_t>* codes);
   std::string_view At(int32_t code) const;
+  std::vector<std::string_view> AtMany(const std::vector<int32_t>& codes) const;
   int32_t size() const;
   // Codes [0, n) as Arrow string buffers.
   void Export(int32_t n, std::vector<int32_t>* offsets, std::string* bytes) const;

@@ -6,12 +6,12 @@
 namespace segue {
 namespace {
 
-constexpr size_t kTierRuns = 8;
+constexpr size_t kTierRuns = 16;
 
-// Runs of 1 to 511 rows, 512 to 4095, ...: each tier eight times the last.
+// Runs of up to 32,767 rows, up to sixteen times that, ...
 int TierOf(size_t rows) {
-  const int log2 = rows == 0 ? 0 : static_cast<int>(std::bit_width(rows)) - 1;
-  return std::max(0, (log2 - 6) / 3);
+  const int log2 = static_cast<int>(std::bit_width(rows));
+  return std::max(0, (log2 - 12) / 4);
 }
 
 }  // namespace
@@ -19,48 +19,74 @@ int TierOf(size_t rows) {
 Memtable::Memtable(const StoreSchema* schema, const RowFormat* format, const Interners* interners)
     : schema_(schema), format_(format), interners_(interners), active_(std::make_shared<SkipList>()) {}
 
-void Memtable::AddRow(std::string_view key, int64_t time, uint64_t seq, std::string_view row) {
+bool Memtable::AddRow(std::string_view key, int64_t time, uint64_t seq, std::string_view row) {
   active_->Insert(key, time, seq, row);
-  if (active_->rows() < kSkipListRows) return;
+  rows_.fetch_add(1, std::memory_order_relaxed);
+  active_memory_.store(active_->memory(), std::memory_order_relaxed);
+  if (active_->rows() < kSkipListRows) return false;
   const std::lock_guard lock(mutex_);
   SealSkipListLocked();
+  return PendingFullLocked(1);
+}
+
+bool Memtable::AddBatch(std::shared_ptr<const MemtableBatch> batch) {
+  const std::lock_guard lock(mutex_);
+  rows_.fetch_add(batch->rows(), std::memory_order_relaxed);
+  memory_.fetch_add(batch->memory(), std::memory_order_relaxed);
+  pending_rows_ += batch->rows();
+  batches_.push_back(std::move(batch));
+  UpdateLocked();
+  return PendingFullLocked(1);
+}
+
+bool Memtable::PendingFullLocked(size_t times) const {
+  return pending_rows_ >= times * kSortRows || batches_.size() + sealed_.size() >= times * kSortParts;
 }
 
 void Memtable::SealSkipListLocked() {
   if (active_->rows() == 0) return;
-  auto run = MemtableRun::FromSkipList(*format_, *schema_, *interners_, *active_);
-  run_rows_ += run->rows();
-  run_memory_ += run->memory();
-  runs_.push_back(std::move(run));
+  memory_.fetch_add(active_->memory(), std::memory_order_relaxed);
+  pending_rows_ += active_->rows();
+  sealed_.push_back(std::move(active_));
   active_ = std::make_shared<SkipList>();
+  active_memory_.store(0, std::memory_order_relaxed);
+  UpdateLocked();
 }
 
-void Memtable::AddRun(std::shared_ptr<const MemtableRun> run) {
+void Memtable::UpdateLocked() {
+  behind_.store(PendingFullLocked(kBehind) || runs_.size() >= kMaxRuns, std::memory_order_relaxed);
+}
+
+bool Memtable::SortPending(bool all) {
+  const std::lock_guard sorting(sort_mutex_);
+  std::vector<std::shared_ptr<const SkipList>> skiplists;
+  std::vector<std::shared_ptr<const MemtableBatch>> batches;
   {
     const std::lock_guard lock(mutex_);
-    run_rows_ += run->rows();
-    run_memory_ += run->memory();
-    runs_.push_back(std::move(run));
-    if (runs_.size() < kMaxRuns) return;
+    if (!all && !PendingFullLocked(1)) return false;
+    skiplists = sealed_;
+    batches = batches_;
   }
-  // The background thread has fallen behind: the writer pays for one merge.
-  const std::lock_guard merging(merge_mutex_);
-  std::vector<std::shared_ptr<const MemtableRun>> picked;
-  {
-    const std::lock_guard lock(mutex_);
-    if (runs_.size() < kMaxRuns) return;
-    picked = PickLocked(true);
-  }
-  auto merged = MemtableRun::Merge(*schema_, picked);
+  if (skiplists.empty() && batches.empty()) return false;
+  auto run = MemtableRun::Sort(*format_, *schema_, *interners_, batches, skiplists);
   const std::lock_guard lock(mutex_);
-  ReplaceLocked(picked, std::move(merged));
+  // Only this function removes from the front, and writers only append.
+  sealed_.erase(sealed_.begin(), sealed_.begin() + static_cast<ptrdiff_t>(skiplists.size()));
+  batches_.erase(batches_.begin(), batches_.begin() + static_cast<ptrdiff_t>(batches.size()));
+  size_t freed = 0;
+  for (const auto& list : skiplists) freed += list->memory();
+  for (const auto& batch : batches) freed += batch->memory();
+  memory_.fetch_add(run->memory() - freed, std::memory_order_relaxed);
+  pending_rows_ -= run->rows();
+  runs_.push_back(std::move(run));
+  UpdateLocked();
+  return true;
 }
 
-std::vector<std::shared_ptr<const MemtableRun>> Memtable::PickLocked(bool force) const {
-  std::vector<std::shared_ptr<const MemtableRun>> by_size = runs_;
+Memtable::Runs Memtable::PickLocked() const {
+  Runs by_size = runs_;
   std::stable_sort(by_size.begin(), by_size.end(), [](const auto& a, const auto& b) { return a->rows() < b->rows(); });
-  size_t begin = 0;
-  while (begin < by_size.size()) {
+  for (size_t begin = 0; begin < by_size.size();) {
     size_t end = begin;
     while (end < by_size.size() && TierOf(by_size[end]->rows()) == TierOf(by_size[begin]->rows())) ++end;
     if (end - begin >= kTierRuns) {
@@ -68,33 +94,30 @@ std::vector<std::shared_ptr<const MemtableRun>> Memtable::PickLocked(bool force)
     }
     begin = end;
   }
-  if (!force) return {};
-  by_size.resize(std::min(by_size.size(), kTierRuns));
+  // No tier is full, but together they are too many.
+  if (by_size.size() < kMaxRuns) return {};
+  by_size.resize(kTierRuns);
   return by_size;
 }
 
-void Memtable::ReplaceLocked(const std::vector<std::shared_ptr<const MemtableRun>>& merged,
-                             std::shared_ptr<const MemtableRun> by) {
+void Memtable::ReplaceLocked(const Runs& merged, std::shared_ptr<const MemtableRun> by) {
+  size_t freed = 0;
   std::erase_if(runs_, [&](const auto& run) {
     const bool gone = std::find(merged.begin(), merged.end(), run) != merged.end();
-    if (gone) run_memory_ -= run->memory();
+    if (gone) freed += run->memory();
     return gone;
   });
-  run_memory_ += by->memory();
+  memory_.fetch_add(by->memory() - freed, std::memory_order_relaxed);
   runs_.push_back(std::move(by));
+  UpdateLocked();
 }
 
-bool Memtable::NeedsMerge() const {
-  const std::lock_guard lock(mutex_);
-  return !PickLocked(false).empty();
-}
-
-bool Memtable::MergeOnce() {
+bool Memtable::MergeTier() {
   const std::lock_guard merging(merge_mutex_);
-  std::vector<std::shared_ptr<const MemtableRun>> picked;
+  Runs picked;
   {
     const std::lock_guard lock(mutex_);
-    picked = PickLocked(false);
+    picked = PickLocked();
   }
   if (picked.empty()) return false;
   auto merged = MemtableRun::Merge(*schema_, picked);
@@ -103,17 +126,33 @@ bool Memtable::MergeOnce() {
   return true;
 }
 
+bool Memtable::MergeOnce() {
+  bool too_many = false;
+  {
+    const std::lock_guard lock(mutex_);
+    too_many = runs_.size() >= kMaxRuns;
+  }
+  if (too_many) return MergeTier();  // before another run is made
+  return SortPending(false) || MergeTier();
+}
+
 MemtableView Memtable::View() const {
   const std::lock_guard lock(mutex_);
-  return {runs_, active_};
+  MemtableView view{runs_, batches_, sealed_};
+  view.skiplists.push_back(active_);
+  return view;
 }
 
 std::shared_ptr<const MemtableRun> Memtable::Finish() {
-  const std::lock_guard merging(merge_mutex_);
-  std::vector<std::shared_ptr<const MemtableRun>> all;
   {
     const std::lock_guard lock(mutex_);
     SealSkipListLocked();
+  }
+  const std::lock_guard merging(merge_mutex_);
+  SortPending(true);
+  Runs all;
+  {
+    const std::lock_guard lock(mutex_);
     all = runs_;
   }
   if (all.empty()) return nullptr;
@@ -124,29 +163,24 @@ std::shared_ptr<const MemtableRun> Memtable::Finish() {
   return merged;
 }
 
-size_t Memtable::rows() const {
-  const std::lock_guard lock(mutex_);
-  return run_rows_ + active_->rows();
-}
-
-size_t Memtable::memory() const {
-  const std::lock_guard lock(mutex_);
-  return run_memory_ + active_->memory();
-}
-
 size_t Memtable::skiplist_rows() const {
   const std::lock_guard lock(mutex_);
-  return active_->rows();
+  size_t total = active_->rows();
+  for (const auto& list : sealed_) total += list->rows();
+  return total;
 }
 
 size_t Memtable::run_rows() const {
   const std::lock_guard lock(mutex_);
-  return run_rows_;
+  size_t total = 0;
+  for (const auto& batch : batches_) total += batch->rows();
+  for (const auto& run : runs_) total += run->rows();
+  return total;
 }
 
 size_t Memtable::runs() const {
   const std::lock_guard lock(mutex_);
-  return runs_.size();
+  return runs_.size() + batches_.size();
 }
 
 }  // namespace segue

@@ -1,6 +1,9 @@
 #include "events/row_format.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "events/distinct_strings.h"
 
 namespace segue {
 
@@ -58,51 +61,59 @@ void RowFormat::Pack(const Interners& interners, const ColumnBatch& batch, size_
   }
 }
 
-namespace {
-
-void AppendValue(const StoreColumn& column, const uint8_t* value, std::string_view bytes, Interner* interner,
-                 ColumnData* to) {
-  if (column.coded) {
-    const int32_t code = interner->Intern(bytes);
-    const auto* p = reinterpret_cast<const uint8_t*>(&code);
-    to->values.insert(to->values.end(), p, p + sizeof(code));
-  } else if (column.width != 0) {
-    to->values.insert(to->values.end(), value, value + column.width);
-  } else {
-    if (to->offsets.empty()) to->offsets.push_back(0);
-    to->values.insert(to->values.end(), bytes.begin(), bytes.end());
-    to->offsets.push_back(static_cast<uint32_t>(to->values.size()));
-  }
-}
-
-void AppendNull(const StoreColumn& column, ColumnData* to) {
-  if (column.width != 0) {
-    to->values.resize(to->values.size() + static_cast<size_t>(column.width));
-    std::memset(to->values.data() + to->values.size() - column.width, 0, static_cast<size_t>(column.width));
-  } else {
-    if (to->offsets.empty()) to->offsets.push_back(0);
-    to->offsets.push_back(static_cast<uint32_t>(to->values.size()));
-  }
-}
-
-}  // namespace
-
-void RowFormat::Unpack(const Interners& interners, const uint8_t* row, ColumnBatch* batch) const {
+void RowFormat::Unpack(const Interners& interners, const std::vector<const uint8_t*>& rows, ColumnBatch* batch) const {
   batch->columns.resize(slots_.size());
+  const size_t old = batch->rows;
+  const size_t n = rows.size();
   for (size_t c = 0; c < slots_.size(); ++c) {
-    const StoreColumn& column = schema_->columns[c];
     ColumnData* to = &batch->columns[c];
-    const bool null = IsNull(row, c);
-    if (null && to->valid.empty()) to->valid.assign(batch->rows, 1);
-    if (null || !to->valid.empty()) to->valid.push_back(null ? 0 : 1);
-    if (null) {
-      AppendNull(column, to);
+    const bool nulls = std::any_of(rows.begin(), rows.end(), [this, c](const uint8_t* row) { return IsNull(row, c); });
+    if (nulls || !to->valid.empty()) {
+      if (to->valid.empty()) to->valid.assign(old, 1);
+      to->valid.resize(old + n);
+      for (size_t i = 0; i < n; ++i) to->valid[old + i] = IsNull(rows[i], c) ? 0 : 1;
+    }
+    if (schema_->columns[c].coded) {
+      UnpackCodes(interners[c].get(), c, rows, to);
+    } else if (slots_[c].width == 0) {
+      UnpackBytes(c, rows, to);
     } else {
-      const std::string_view bytes = slots_[c].width == 0 ? BytesAt(row, c) : std::string_view();
-      AppendValue(column, row + slots_[c].offset, bytes, interners[c].get(), to);
+      // A null's slot is zero, as its value has to be.
+      const auto width = static_cast<size_t>(slots_[c].width);
+      to->values.resize((old + n) * width);
+      uint8_t* out = to->values.data() + old * width;
+      for (size_t i = 0; i < n; ++i) std::memcpy(out + i * width, rows[i] + slots_[c].offset, width);
     }
   }
-  ++batch->rows;
+  batch->rows += n;
+}
+
+void RowFormat::UnpackCodes(Interner* interner, size_t column, const std::vector<const uint8_t*>& rows,
+                            ColumnData* to) const {
+  DistinctStrings distinct;
+  std::vector<int32_t> local(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    local[i] = IsNull(rows[i], column) ? -1 : distinct.Add(BytesAt(rows[i], column));
+  }
+  std::vector<int32_t> codes;
+  interner->InternMany(distinct.values(), &codes);
+  const size_t old = to->values.size();
+  to->values.resize(old + rows.size() * sizeof(int32_t));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    StoreAs<int32_t>(to->values.data() + old + i * sizeof(int32_t),
+                     local[i] < 0 ? 0 : codes[static_cast<size_t>(local[i])]);
+  }
+}
+
+void RowFormat::UnpackBytes(size_t column, const std::vector<const uint8_t*>& rows, ColumnData* to) const {
+  if (to->offsets.empty()) to->offsets.push_back(0);
+  for (const uint8_t* row : rows) {
+    if (!IsNull(row, column)) {
+      const std::string_view bytes = BytesAt(row, column);
+      to->values.insert(to->values.end(), bytes.begin(), bytes.end());
+    }
+    to->offsets.push_back(static_cast<uint32_t>(to->values.size()));
+  }
 }
 
 void RowFormat::EncodeRowKey(const uint8_t* row, std::string* out) const {

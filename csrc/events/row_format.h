@@ -47,12 +47,15 @@ class RowFormat {
 
   // Appends the packed form of one row of `batch` to `out`.
   void Pack(const Interners& interners, const ColumnBatch& batch, size_t row, std::string* out) const;
-  // Appends a checked row to `batch` (its seq is not touched).
-  void Unpack(const Interners& interners, const uint8_t* row, ColumnBatch* batch) const;
+  // Appends checked rows to `batch`, column by column (its seq is not touched).
+  void Unpack(const Interners& interners, const std::vector<const uint8_t*>& rows, ColumnBatch* batch) const;
   // The encoded key of a checked row (see EncodeKey); appends to `out`.
   void EncodeRowKey(const uint8_t* row, std::string* out) const;
 
  private:
+  void UnpackCodes(Interner* interner, size_t column, const std::vector<const uint8_t*>& rows, ColumnData* to) const;
+  void UnpackBytes(size_t column, const std::vector<const uint8_t*>& rows, ColumnData* to) const;
+
   const StoreSchema* schema_;
   std::vector<Slot> slots_;
   uint32_t fixed_size_ = 0;

@@ -49,15 +49,16 @@ void Scanner::TakeSkipList(const SkipList& list, ColumnBatch* out) const {
   } else {
     node = list.First();
   }
+  std::vector<const uint8_t*> packed;
   ColumnBatch rows;
-  rows.columns.resize(core.schema.columns.size());
   for (; node != nullptr; node = node->Next(0)) {
     const RowOrder& order = node->order;
     if (spec_.key.has_value() && CompareKeys(order.prefix, order.key, KeyPrefix(*spec_.key), *spec_.key) != 0) break;
     if (!Wants(order.seq, order.time)) continue;
-    core.format.Unpack(core.interners, node->row, &rows);
+    packed.push_back(node->row);
     rows.seq.push_back(order.seq);
   }
+  core.format.Unpack(core.interners, packed, &rows);
   if (rows.rows > 0) AppendRows(core.schema, rows, size_t{0}, rows.rows, read_, out);
 }
 
@@ -112,7 +113,11 @@ Status Scanner::CollectKey(ColumnBatch* out) {
       const auto [begin, end] = run->FindKey(schema, *spec_.key);
       Take(run->batch(), begin, end, &found);
     }
-    if (memtable.active) TakeSkipList(*memtable.active, &found);
+    for (const auto& batch : memtable.batches) {
+      if (!MayOverlap(batch->min_seq(), batch->max_seq(), batch->min_time(), batch->max_time())) continue;
+      for (const uint32_t row : batch->FindKey(schema, *spec_.key)) Take(batch->batch(), row, row + 1, &found);
+    }
+    for (const auto& list : memtable.skiplists) TakeSkipList(*list, &found);
   }
   for (const auto& table : snapshot_->tables_) SEGUE_RETURN_IF_ERROR(TakeKeyFromTable(*table, &found));
 
@@ -144,7 +149,8 @@ Result<bool> Scanner::NextUnordered(ColumnBatch* out) {
           row_ = 0;
         }
       } else {
-        if (memtable.active) TakeSkipList(*memtable.active, out);
+        for (const auto& batch : memtable.batches) Take(batch->batch(), 0, batch->rows(), out);
+        for (const auto& list : memtable.skiplists) TakeSkipList(*list, out);
         ++memtable_;
         run_ = 0;
       }

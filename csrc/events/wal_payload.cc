@@ -3,6 +3,8 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "base/hash.h"
+
 namespace segue {
 namespace {
 
@@ -20,9 +22,16 @@ void EncodeCoded(const Interner& interner, const ColumnData& column, size_t rows
   const auto known = static_cast<size_t>(interner.size());
   if (known <= 16 * rows + 256) {  // a table by code is cheap to clear; else a map
     std::vector<uint32_t> local(known, kUnseen);
-    for (size_t row = 0; row < rows; ++row) {
-      const auto code = column.Get<int32_t>(row);
-      codes[row] = column.IsNull(row) ? 0 : number(&local[static_cast<size_t>(code)], code);
+    if (column.valid.empty()) {
+      for (size_t row = 0; row < rows; ++row) {
+        const auto code = column.Get<int32_t>(row);
+        codes[row] = number(&local[static_cast<size_t>(code)], code);
+      }
+    } else {
+      for (size_t row = 0; row < rows; ++row) {
+        const auto code = column.Get<int32_t>(row);
+        codes[row] = column.IsNull(row) ? 0 : number(&local[static_cast<size_t>(code)], code);
+      }
     }
   } else {
     std::unordered_map<int32_t, uint32_t> local;
@@ -32,7 +41,7 @@ void EncodeCoded(const Interner& interner, const ColumnData& column, size_t rows
     }
   }
   PutFixed(out, static_cast<uint32_t>(distinct.size()));
-  for (const int32_t code : distinct) PutLengthPrefixed(out, interner.At(code));
+  for (const std::string_view text : interner.AtMany(distinct)) PutLengthPrefixed(out, text);
   out->append(reinterpret_cast<const char*>(codes.data()), rows * sizeof(uint32_t));
 }
 
@@ -77,8 +86,6 @@ bool DecodeBytes(Cursor* in, size_t rows, ColumnData* column) {
   return true;
 }
 
-}  // namespace
-
 void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch, std::string* out) {
   for (size_t c = 0; c < schema.columns.size(); ++c) {
     const StoreColumn& spec = schema.columns[c];
@@ -91,17 +98,27 @@ void EncodeColumns(const StoreSchema& schema, const Interners& interners, const 
       out->append(reinterpret_cast<const char*>(column.values.data()), batch.rows * static_cast<size_t>(spec.width));
     } else {
       PutFixed(out, static_cast<uint32_t>(column.values.size()));
-      for (size_t row = 0; row < batch.rows; ++row) {
-        PutFixed(out, column.offsets[row + 1] - column.offsets[row]);
-      }
+      RawVector<uint32_t> lengths(batch.rows);
+      for (size_t row = 0; row < batch.rows; ++row) lengths[row] = column.offsets[row + 1] - column.offsets[row];
+      out->append(reinterpret_cast<const char*>(lengths.data()), lengths.size() * sizeof(uint32_t));
       out->append(reinterpret_cast<const char*>(column.values.data()), column.values.size());
     }
   }
 }
 
-void EncodeBatchHeader(const BatchHeader& header, std::string* out) {
-  PutLengthPrefixed(out, header.token);
-  PutFixed(out, header.content_hash);
+}  // namespace
+
+uint64_t EncodeBatch(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch,
+                     std::string_view token, std::string* out) {
+  out->reserve(out->size() + token.size() + batch.memory() + 4096);  // about: saves growing step by step
+  PutLengthPrefixed(out, token);
+  const size_t hash_at = out->size();
+  PutFixed(out, uint64_t{0});
+  EncodeColumns(schema, interners, batch, out);
+  if (token.empty()) return 0;
+  const uint64_t hash = HashBytes(std::string_view(*out).substr(hash_at + sizeof(uint64_t)), batch.rows);
+  StoreAs<uint64_t>(out->data() + hash_at, hash);
+  return hash;
 }
 
 bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::string_view payload, size_t rows,

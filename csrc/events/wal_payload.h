@@ -26,9 +26,9 @@ struct BatchHeader {
   uint64_t content_hash = 0;
 };
 
-// The columns of `batch` as bytes; the content hash is HashBytes of them.
-void EncodeColumns(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch, std::string* out);
-void EncodeBatchHeader(const BatchHeader& header, std::string* out);
+// The batch record of `batch`; returns its content hash, 0 without a token.
+uint64_t EncodeBatch(const StoreSchema& schema, const Interners& interners, const ColumnBatch& batch,
+                     std::string_view token, std::string* out);
 
 // Decodes a batch record of `rows` rows. False when the bytes do not fit the schema.
 bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::string_view payload, size_t rows,

@@ -8,10 +8,10 @@
 
 #include <cstdint>
 
+#include "base/radix_sort.h"
 #include "pipeline/buffer.h"
 #include "pipeline/key_codec.h"
 #include "pipeline/memory_budget.h"
-#include "pipeline/radix_sort.h"
 #include "pipeline/row_layout.h"
 #include "pipeline/sort_key.h"
 

@@ -3,7 +3,8 @@
 
 Cython and not pybind11, because this is called once per event and argument casting would
 dominate. The row layout is csrc/events/row_format.h; the core is reached through the C table
-that _engine exports (csrc/bindings/row_api.h). The GIL is released while the store appends.
+that _engine exports (csrc/bindings/row_api.h). The copy into log and memtable takes less time
+than letting go of the GIL would, so it is kept for that, and released for whatever waits.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -14,7 +15,6 @@ from cpython.datetime cimport (
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 import datetime as _datetime
@@ -26,11 +26,26 @@ from segue.errors import SchemaError
 
 cdef extern from "bindings/row_api.h":
     ctypedef struct SegueRowApi:
-        int (*append)(void* store, const uint8_t* row, size_t size, uint64_t* seq, void** error) noexcept nogil
+        uint64_t (*try_append)(void* store, const uint8_t* row, size_t size) noexcept
+        int (*append)(
+            void* store, const uint8_t* row, size_t size, int acknowledge, uint64_t* seq, void** error
+        ) noexcept nogil
+        int (*wait)(void* store, uint64_t seq, void** error) noexcept nogil
         object (*raise_ "raise")(void* error)
 
+cdef extern from "bindings/row_api.h" namespace "segue::bindings":
+    cdef cppclass RowBuffer:
+        void Start(size_t fixed) except +
+        void Append(const char* bytes, size_t n) except +
+        uint8_t* data()
+        size_t size()
+
 cdef extern from "Python.h":
-    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    # Null with an exception set: it is replaced by one that names the column.
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) noexcept
+    bint PyLong_CheckExact(object value)
+    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) noexcept
+    void PyErr_Clear()
 
 import_datetime()
 
@@ -88,6 +103,7 @@ cdef class RowAppender:
     cdef SegueRowApi* _api
     cdef vector[Slot] _slots
     cdef uint32_t _fixed
+    cdef bint _commits
     cdef tuple _names
     cdef tuple _types
     cdef dict _index
@@ -100,6 +116,7 @@ cdef class RowAppender:
         self._store = PyCapsule_GetPointer(self._handle, "segue._engine.row_store")
         self._api = <SegueRowApi*>PyCapsule_GetPointer(self._api_capsule, "segue._engine.row_api")
         self._fixed = store.row_fixed_size()
+        self._commits = store.commits
         cdef Slot slot
         names = []
         types = []
@@ -122,23 +139,47 @@ cdef class RowAppender:
 
     def append(self, *args, **kwargs):
         """Append one event, positional in schema order or by keyword, and return its sequence number."""
+        return self._append(args, kwargs, True)
+
+    def append_unacknowledged(self, *args, **kwargs):
+        """As append, but leave the wait for durability to the caller: ``wait`` with the number returned."""
+        return self._append(args, kwargs, False)
+
+    def wait(self, uint64_t seq):
+        """Wait until event number ``seq`` is as durable as the store promises."""
+        if self._commits:
+            self._wait(seq)
+
+    cdef int _wait(self, uint64_t seq) except -1:
+        cdef void* error = NULL
+        cdef int failed
+        with nogil:
+            failed = self._api.wait(self._store, seq, &error)
+        if failed:
+            self._api.raise_(error)
+        return 0
+
+    cdef object _append(self, tuple args, dict kwargs, bint acknowledge):
         cdef tuple values = args
         if kwargs:
             values = self._by_name(args, kwargs)
         elif len(args) != self._n:
             values = self._fill(args)
-        cdef string row
-        row.resize(self._fixed)
+        cdef RowBuffer row
+        row.Start(self._fixed)
         cdef Py_ssize_t c
         for c in range(self._n):
             self._put(c, values[c], &row)
-        cdef uint64_t seq = 0
+        cdef uint64_t seq = self._api.try_append(self._store, row.data(), row.size())
         cdef void* error = NULL
         cdef int failed
-        with nogil:
-            failed = self._api.append(self._store, <const uint8_t*>row.data(), row.size(), &seq, &error)
-        if failed:
-            self._api.raise_(error)
+        if seq == 0:
+            with nogil:
+                failed = self._api.append(self._store, row.data(), row.size(), acknowledge, &seq, &error)
+            if failed:
+                self._api.raise_(error)
+        elif acknowledge and self._commits:
+            self._wait(seq)
         return seq
 
     cdef tuple _fill(self, tuple args):
@@ -169,6 +210,12 @@ cdef class RowAppender:
 
     cdef int64_t _integer(self, Py_ssize_t c, object value, int64_t low, int64_t high) except? -1:
         cdef int64_t number
+        cdef int overflow = 0
+        if PyLong_CheckExact(value):
+            number = PyLong_AsLongLongAndOverflow(value, &overflow)
+            if overflow or number < low or number > high:
+                raise self._wrong(c, value, f"is out of range ({low} to {high})")
+            return number
         if isinstance(value, bool):
             raise self._wrong(c, value, "is not an integer")
         try:
@@ -185,6 +232,8 @@ cdef class RowAppender:
         cdef int64_t seconds
         cdef int64_t micros
         cdef int64_t per
+        if PyLong_CheckExact(value):
+            return self._integer(c, value, INT64_MIN, INT64_MAX)
         if PyDateTime_Check(value):
             if datetime_tzinfo(value) is not None:
                 value = value.astimezone(_datetime.timezone.utc)
@@ -241,17 +290,19 @@ cdef class RowAppender:
         memcpy(slot, PyBytes_AS_STRING(raw), 16)
         return 0
 
-    cdef int _bytes(self, const char* data, Py_ssize_t size, uint32_t offset, string* row) except -1:
+    cdef int _bytes(self, const char* data, Py_ssize_t size, uint32_t offset, RowBuffer* row) except -1:
         cdef uint32_t start = <uint32_t>row.size()
         cdef uint32_t length = <uint32_t>size
-        row.append(data, <size_t>size)
-        memcpy(&(row[0][offset]), &start, 4)
-        memcpy(&(row[0][offset + 4]), &length, 4)
+        row.Append(data, <size_t>size)
+        cdef uint8_t* slot = row.data() + offset
+        memcpy(slot, &start, 4)
+        memcpy(slot + 4, &length, 4)
         return 0
 
-    cdef int _put(self, Py_ssize_t c, object value, string* row) except -1:
+    cdef int _put(self, Py_ssize_t c, object value, RowBuffer* row) except -1:
         cdef Slot slot = self._slots[c]
-        cdef char* at = &(row[0][slot.offset])
+        cdef uint8_t* bits = row.data()
+        cdef char* at = <char*>bits + slot.offset
         cdef int64_t number
         cdef uint64_t unsigned
         cdef double real
@@ -263,7 +314,7 @@ cdef class RowAppender:
                 raise SchemaError(
                     f"column {self._names[c]!r} ({self._types[c]}) must not be null; give it a value", self._names[c]
                 )
-            row[0][c >> 3] = <char>(row[0][c >> 3] | (1 << (c & 7)))
+            bits[c >> 3] |= 1 << (c & 7)
             return 0
         if slot.type == INT64:
             number = self._integer(c, value, INT64_MIN, INT64_MAX)
@@ -277,10 +328,10 @@ cdef class RowAppender:
         elif slot.type == STRING or slot.type == DICTIONARY:
             if not isinstance(value, str):
                 raise self._wrong(c, value, "is not a str")
-            try:
-                text = PyUnicode_AsUTF8AndSize(value, &size)
-            except UnicodeEncodeError:
-                raise self._wrong(c, value, "is not valid Unicode (it has a lone surrogate)") from None
+            text = PyUnicode_AsUTF8AndSize(value, &size)
+            if text == NULL:
+                PyErr_Clear()
+                raise self._wrong(c, value, "is not valid Unicode (it has a lone surrogate)")
             self._bytes(text, size, slot.offset, row)
         elif slot.type == BINARY:
             if not isinstance(value, (bytes, bytearray, memoryview)):
