@@ -37,8 +37,8 @@ cdef extern from "bindings/row_api.h" namespace "segue::bindings":
     cdef cppclass RowBuffer:
         void Start(size_t fixed) except +
         void Append(const char* bytes, size_t n) except +
-        uint8_t* data()
-        size_t size()
+        uint8_t* data() noexcept nogil
+        size_t size() noexcept nogil
 
 cdef extern from "Python.h":
     # Null with an exception set: it is replaced by one that names the column.
