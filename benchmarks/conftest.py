@@ -1,54 +1,123 @@
-"""What the suites share: the scale option and one stream of plays, its warehouse and its kernels' inputs.
+"""Options, the fixture `contest`, the plan said beforehand, and what stands beside the results.
 
 pip install '.[bench]' && pytest benchmarks/
-pytest benchmarks/ --scale medium
+pytest benchmarks/ --scale medium --benchmark-json results.json
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-import segue
-from segue import datagen
+from benchmarks import machine, workloads
+from benchmarks.contest import Contest, ReplayClock, skipped
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-ROWS = {"small": 400_000, "medium": 10_000_000, "large": 100_000_000}
+SCALES = ("small", "medium", "large")
+ROUNDS = {"small": 2, "medium": 3, "large": 3}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--scale", choices=sorted(ROWS), default="small", help="rows: 400 K, 10 M or 100 M")
+    group = parser.getgroup("segue benchmarks")
+    group.addoption("--scale", choices=SCALES, default="small", help="1 M, 10 M or 100 M events")
+    group.addoption("--threads", type=int, default=min(2, os.cpu_count() or 1), help="for every contender")
+    group.addoption("--rounds", type=int, default=None, help="rounds of each contender (small 2, else 3)")
+    group.addoption(
+        "--work",
+        default=None,
+        help="directory for stores and outputs, on the disk to be measured (default: the temporary one)",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.rounds is None:
+        config.option.rounds = ROUNDS[config.option.scale]
+    if config.option.work is not None:
+        Path(config.option.work).mkdir(parents=True, exist_ok=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.scale != "small":
+        for item in items:  # the limit is for tests that hang; a large scale takes what it takes
+            item.add_marker(pytest.mark.timeout(0))
+
+
+@dataclass(frozen=True)
+class _Need:
+    disk: float
+    seconds: float
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say how much disk and time the collected suites take, before they start."""
+    scale = config.option.scale
+    modules = {
+        item.module.__name__: getattr(item.module, "PLAN", {}) for item in items if hasattr(item, "module")
+    }
+    needs = {name: _Need(*plan[scale]) for name, plan in modules.items() if scale in plan}
+    if scale == "small" or not needs:
+        return []
+    work = Path(config.option.work or tempfile.gettempdir())
+    free = min(shutil.disk_usage(work).free, shutil.disk_usage(workloads.cache_directory()).free)
+    most = max(need.disk for need in needs.values())
+    lines = [f"plan for --scale {scale}: disk at the same time, time on two cores"]
+    lines += [f"  {name:<48} {n.disk / 1e9:7.1f} GB {n.seconds / 60:7.1f} min" for name, n in needs.items()]
+    lines.append(
+        f"  {'largest, and all together':<48} {most / 1e9:7.1f} GB "
+        f"{sum(n.seconds for n in needs.values()) / 60:7.1f} min; {free / 1e9:.0f} GB free in {work}"
+    )
+    if most > free:
+        raise pytest.UsageError(
+            f"--scale {scale} needs {most / 1e9:.0f} GB and {free / 1e9:.0f} GB are free in {work} and "
+            f"{workloads.cache_directory()}; choose others by --work and SEGUE_BENCH_CACHE"
+        )
+    return lines
 
 
 @pytest.fixture(scope="session")
-def rows(request: pytest.FixtureRequest) -> int:
-    return ROWS[request.config.getoption("--scale")]
+def scale(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("scale")
 
 
 @pytest.fixture(scope="session")
-def options() -> datagen.Plays:
-    return datagen.Plays(users=100_000, songs=100_000, artists=10_000, seed=1)
+def threads(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("threads")
 
 
 @pytest.fixture(scope="session")
-def batches(rows: int, options: datagen.Plays) -> list[pa.RecordBatch]:
-    """The plays in batches of 1000, as a service would send them."""
-    return list(datagen.plays(rows, options, batch_rows=1000))
+def rows(scale: str) -> int:
+    return workloads.ROWS[scale]
 
 
-@pytest.fixture(scope="session")
-def database(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[pa.RecordBatch], options: datagen.Plays
-) -> Iterator[segue.Database]:
-    """All plays appended, both dimensions stored, nothing run yet."""
-    with segue.open(tmp_path_factory.mktemp("bench") / "db", durability="os") as db:
-        plays = db.create_events("listens", batches[0].schema, key="user_id", time="timestamp")
-        for batch in batches:
-            plays.append_batch(batch)
-        db.put_dimension("dim_songs", datagen.dim_songs(options), key="song_id")
-        db.put_dimension("dim_artists", datagen.dim_artists(options), key="artist_id")
-        yield db
+@pytest.fixture
+def contest(request: pytest.FixtureRequest) -> Contest:
+    clock = ReplayClock()
+    request.node.add_marker(pytest.mark.benchmark(timer=clock))  # read when the next fixture is made
+    return Contest(request, request.getfixturevalue("benchmark"), clock)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    output_json["segue"] = {
+        "scale": config.option.scale,
+        "threads": config.option.threads,
+        "rounds": config.option.rounds,
+        "commit": machine.commit(),
+        "machine": machine.facts(),
+        "probes": machine.probes(config.option.work),
+        "skipped": sorted(skipped(config)),
+        "command": "pytest " + " ".join(config.invocation_params.args),
+    }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reasons = skipped(config)
+    if reasons:
+        terminalreporter.section("contenders not measured")
+        for reason in sorted(reasons):
+            terminalreporter.write_line(reason)

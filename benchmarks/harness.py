@@ -1,0 +1,326 @@
+"""How contenders are measured: alternating, each in a process of its own, outputs checked equal.
+
+A *contender* is a function ``run(work: Path, params: dict) -> Outcome`` in an importable module: it prepares
+untimed, times its measured parts with :class:`Timer` and returns a digest of its output. In a suite::
+
+    CONTENDERS = [Contender("segue", "benchmarks.events.ours:batches"),
+                  Contender("rocksdict", "benchmarks.events.peers:rocksdict_batches", requires=("rocksdict",),
+                            options="WriteBatch, bloom filter 10 bits")]
+
+    @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
+    def test_batches(contest, contender):
+        contest("events/batches", CONTENDERS, contender, params={"rows": 100_000}, durability="os")
+
+The first test of a group that is reached runs the alternation of all its selected contenders: round 1 of
+each, then round 2 of each. Every test then replays its own samples into pytest-benchmark, whose statistics,
+table, JSON and ``--benchmark-compare`` hold them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks import machine, meter, targets
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender gives back. `digest` is a canonical hash of its output, equal across contenders."""
+
+    seconds: list[float]
+    rows: int
+    digest: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further figures; numbers are reported as the median of the rounds, anything else as in the last."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work of a group."""
+
+    name: str
+    function: str
+    """``module:function``, importable in the child."""
+    requires: tuple[str, ...] = ()
+    """Distributions, or ``command:java`` for a program; one that is missing skips the contender."""
+    options: str = ""
+    """Its settings in words, as its documentation recommends; stands in the report."""
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def missing(self) -> str | None:
+        """Why it cannot run here, or None."""
+        for need in self.requires:
+            kind, _, program = need.rpartition(":")
+            if kind == "command":
+                if shutil.which(program) is None:
+                    return f"{self.name}: the program {program!r} is not on the PATH"
+            elif version_of(need) is None:
+                return f"{self.name}: the distribution {need!r} is not installed"
+        return None
+
+
+class Timer:
+    """Times a measured part: ``with timer: ...`` once or more; `seconds` holds one entry per part.
+
+    Processor and io of the measured parts alone are counted too. With `reset_peaks`, what memory was taken
+    before the first part is forgotten.
+    """
+
+    def __init__(self, reset_peaks: bool = False) -> None:
+        self.seconds: list[float] = []
+        self._reset_peaks = reset_peaks
+
+    def __enter__(self) -> Self:
+        self._meter = meter.active
+        if self._meter is not None:
+            if self._reset_peaks:
+                self._meter.reset_peaks()
+                self._reset_peaks = False
+            self._before = self._meter.counters()
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
+        if self._meter is not None:
+            self._meter.add_timed(self._meter.counters() - self._before)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one contender in its child process."""
+
+    outcome: Outcome
+    usage: dict[str, float | int | None]
+
+
+@dataclass
+class Measured:
+    """All rounds of one contender; `failure` says why there are none."""
+
+    contender: Contender
+    samples: list[Sample] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def seconds(self) -> list[float]:
+        return [second for sample in self.samples for second in sample.outcome.seconds]
+
+    @property
+    def rows(self) -> int:
+        return self.samples[-1].outcome.rows
+
+    @property
+    def digest(self) -> str:
+        return self.samples[-1].outcome.digest
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        return _merge([sample.outcome.extra for sample in self.samples])
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Medians over the rounds; for memory the largest."""
+        merged = _merge([sample.usage for sample in self.samples])
+        for name in ("memory_anonymous", "memory_mapped"):
+            known = [sample.usage[name] for sample in self.samples if sample.usage[name] is not None]
+            merged[name] = max(known) if known else None
+        return merged
+
+
+class ContenderFailedError(AssertionError):
+    """A contender's child process failed; the message holds what it said."""
+
+
+class OutputsDifferError(AssertionError):
+    """Contenders of one group gave different outputs; the message names who."""
+
+
+def run_child(contender: Contender, params: Mapping[str, Any], work_root: Path | None = None) -> Sample:
+    """Run one contender once in a process of its own, in a fresh directory that is removed afterwards."""
+    asked = {**params, **contender.params}
+    work = tempfile.mkdtemp(prefix="segue-bench-", dir=work_root)
+    try:
+        os.sync()  # what the one before left dirty is not to be paid for by this one
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.child",
+                contender.function,
+                json.dumps({"work": work, "params": asked}),
+            ],
+            capture_output=True,
+            text=True,
+            env=_environment(asked),
+            check=False,
+        )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if done.returncode != 0:
+        raise ContenderFailedError(
+            f"{contender.name} ({contender.function}) exited with {done.returncode}:\n{done.stderr[-8000:]}"
+        )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    usage = answer.pop("usage")
+    return Sample(Outcome(**answer), usage)
+
+
+def alternate(
+    contenders: Sequence[Contender],
+    params: Mapping[str, Any],
+    rounds: int,
+    work_root: Path | None = None,
+) -> dict[str, Measured]:
+    """Run round 1 of each contender, then round 2 of each; a contender that fails drops out.
+
+    Raises
+    ------
+    OutputsDifferError
+        Digests or row counts differ between contenders, or between the rounds of one.
+    """
+    results = {contender.name: Measured(contender) for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            measured = results[contender.name]
+            if measured.failure:
+                continue
+            try:
+                measured.samples.append(run_child(contender, params, work_root))
+            except ContenderFailedError as failure:
+                measured.failure = str(failure)
+    check_equal(results)
+    return results
+
+
+def check_equal(results: Mapping[str, Measured]) -> None:
+    """Assert that all samples have one digest and one number of rows."""
+    answers: dict[tuple[str, int], list[str]] = {}
+    for name, measured in results.items():
+        for number, sample in enumerate(measured.samples, 1):
+            answers.setdefault((sample.outcome.digest, sample.outcome.rows), []).append(
+                f"{name} (round {number})"
+            )
+    if len(answers) > 1:
+        said = "\n".join(
+            f"  {rows} rows, digest {digest}: {', '.join(who)}" for (digest, rows), who in answers.items()
+        )
+        raise OutputsDifferError(f"contenders gave different outputs:\n{said}")
+
+
+def annotate(
+    benchmark: Any,
+    group: str,
+    *,
+    contender: str,
+    rows: int,
+    unit: str = "rows/s",
+    value: float | None = None,
+    seconds: Sequence[float] | None = None,
+    requires: Iterable[str] = (),
+    **facts: Any,
+) -> None:
+    """Fill in a benchmark's group and ``extra_info`` as the report reads them, after it ran.
+
+    In-process micro-benchmarks call it with the fixture alone; seconds come from its statistics then.
+    """
+    info = benchmark.extra_info
+    benchmark.group = group
+    if benchmark.stats is not None:
+        benchmark.stats.group = group
+    if seconds is None:
+        seconds = list(benchmark.stats.stats.data) if benchmark.stats is not None else []
+    if seconds:
+        median = statistics.median(seconds)
+        info["rate"] = rows / median if median else None
+        if value is None:
+            value = figure(unit, rows, median)
+    libraries = {need: version_of(need) for need in requires if ":" not in need}
+    info.update(
+        {
+            **facts,
+            "group": group,
+            "contender": contender,
+            "rows": rows,
+            "unit": unit,
+            "value": value,
+            "versions": {"segue": version_of("segue"), **libraries},
+            "commit": machine.commit(),
+        }
+    )
+    info.setdefault("scale", None)
+    info["targets"] = [
+        {"id": row.id, "goal": row.goal_text(), "budget": row.budget}
+        for row in targets.TARGETS
+        if row.group == group
+    ]
+
+
+def figure(unit: str, rows: int, seconds: float) -> float:
+    """Return the figure of a unit that follows from rows and seconds."""
+    if unit == "rows/s":
+        return rows / seconds
+    if unit in SECONDS:
+        return seconds * SECONDS[unit]
+    time_unit, _, per = unit.partition("/")
+    if per == "row" and time_unit in SECONDS:
+        return seconds * SECONDS[time_unit] / rows
+    raise ValueError(f"unit {unit!r} needs value=..., the name of a figure in Outcome.extra")
+
+
+def evict(path: Path) -> None:
+    """Drop a file's, or a directory's files', clean pages from the page cache, for a cold start."""
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+@functools.cache
+def version_of(distribution: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _environment(params: Mapping[str, Any]) -> dict[str, str]:
+    paths = [
+        str(ROOT),
+        *(str(Path(p).resolve()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
+    ]
+    threads = str(params.get("threads", os.cpu_count() or 1))
+    pools = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"), threads)
+    return {**os.environ, **pools, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+
+
+def _merge(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return medians of numbers and the last of anything else."""
+    merged: dict[str, Any] = {}
+    for name in {name: None for entry in entries for name in entry}:
+        values = [entry[name] for entry in entries if entry.get(name) is not None]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        merged[name] = statistics.median(values) if values and numbers else (values[-1] if values else None)
+    return merged
