@@ -176,6 +176,8 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
       options.memtable_bytes = value.cast<uint64_t>();
     } else if (name == "sync_interval_ms") {
       options.sync_interval_ms = value.cast<uint32_t>();
+    } else if (name == "window_rows") {
+      options.window_rows = value.cast<uint64_t>();
     } else if (name == "block_rows") {
       options.sst.block_rows = value.cast<size_t>();
     } else {
@@ -303,7 +305,7 @@ void BindEvents(py::module_& m) {
       .def_static(
           "create",
           [](const std::string& path, const py::object& schema, const std::vector<std::string>& key,
-             const std::string& time, const py::object& env) {
+             const std::string& time, int64_t window, const py::object& env) {
             const py::object capsule = schema.attr("__arrow_c_schema__")();
             const Schema columns = Unwrap(SchemaFromArrow(*SchemaFromCapsule(capsule)));
             const StoreSchema store_schema = Unwrap(StoreSchema::Make(columns, key, time));
@@ -311,11 +313,12 @@ void BindEvents(py::module_& m) {
             Status status;
             {
               const py::gil_scoped_release release;
-              status = EventStore::Create(target.get(), path, store_schema);
+              status = EventStore::Create(target.get(), path, store_schema, window);
             }
             ThrowIfError(status);
           },
-          py::arg("path"), py::arg("schema"), py::arg("key"), py::arg("time"), py::arg("env") = py::none())
+          py::arg("path"), py::arg("schema"), py::arg("key"), py::arg("time"), py::arg("window") = 0,
+          py::arg("env") = py::none())
       .def_static(
           "open",
           [](const std::string& path, const std::string& durability, bool read_only, const py::dict& options,
@@ -346,6 +349,7 @@ void BindEvents(py::module_& m) {
           [](const EventStore& self) {
             return self.core().schema.schema.fields[static_cast<size_t>(self.core().schema.time)].name;
           })
+      .def_property_readonly("window", &EventStore::window, "Width of a time window, in the time column's unit.")
       .def("__arrow_c_schema__",
            [](const EventStore& self) {
              auto* schema = new ArrowSchema();

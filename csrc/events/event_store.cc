@@ -22,7 +22,8 @@ std::string Hex(std::string_view bytes) {
 
 }  // namespace
 
-Status EventStore::Create(Env* env, const std::string& dir, const StoreSchema& schema) {
+Status EventStore::Create(Env* env, const std::string& dir, const StoreSchema& schema, int64_t window) {
+  if (window < 0) return Status::Invalid("a time window of width " + std::to_string(window) + "; it must be positive");
   const std::string path = JoinPath(dir, kManifestName);
   SEGUE_ASSIGN_OR_RETURN(const bool exists, env->Exists(path));
   if (exists) return Status::Invalid("'" + dir + "' already holds an event table");
@@ -40,12 +41,14 @@ Status EventStore::Create(Env* env, const std::string& dir, const StoreSchema& s
   std::random_device random;
   for (int i = 0; i < 4; ++i) PutFixed(&manifest.store_id, static_cast<uint32_t>(random()));
   manifest.schema = schema.Serialize();
+  manifest.window = window == 0 ? DayWindow(schema) : window;
   return env->WriteFileAtomic(path, manifest.Serialize());
 }
 
 EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest)
     : core_(std::move(core)),
       options_(options),
+      window_(manifest.window),
       process_(getpid()),
       fork_(ForkGeneration()),
       manifest_(std::move(manifest)) {}

@@ -37,6 +37,7 @@
 #include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/snapshot.h"
+#include "events/table_writer.h"
 #include "events/wal_writer.h"
 
 namespace segue {
@@ -57,6 +58,7 @@ struct StoreOptions {
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
   uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
+  uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
   SstOptions sst;
 };
 
@@ -92,7 +94,8 @@ struct SequenceRange {
 
 class EventStore {
  public:
-  static Status Create(Env* env, const std::string& dir, const StoreSchema& schema);
+  // `window`: the width of a time window, in the time column's unit; 0: a day.
+  static Status Create(Env* env, const std::string& dir, const StoreSchema& schema, int64_t window);
   static Result<std::shared_ptr<EventStore>> Open(std::shared_ptr<Env> env, const std::string& dir,
                                                   StoreOptions options);
   ~EventStore();
@@ -100,6 +103,7 @@ class EventStore {
   EventStore& operator=(const EventStore&) = delete;
 
   const StoreCore& core() const { return *core_; }
+  int64_t window() const { return window_; }
   std::string store_id() const;  // hex
   bool read_only() const { return options_.read_only; }
   bool commits() const { return options_.durability == Durability::kCommit; }
@@ -164,15 +168,20 @@ class EventStore {
   Status SyncTo(uint64_t seq);
   Status WriteManifest(const Manifest& manifest);
   Status FlushOne(Immutable immutable);
-  void InstallTable(const Immutable& immutable, Manifest manifest, std::shared_ptr<const SstReader> table);
+  Result<std::vector<SstMeta>> WriteRun(const MemtableRun& run, const std::vector<TokenEntry>& tokens);
+  void InstallFlush(const Immutable& immutable, Manifest manifest,
+                    std::vector<std::shared_ptr<const SstReader>> tables);
+  NewTable NewTables();  // for a TableWriter
+  Status OpenTables(const std::vector<SstMeta>& metas, std::vector<std::shared_ptr<const SstReader>>* tables) const;
   void FlushLoop();
   void MergeLoop();
   void IntervalLoop();
 
   const std::shared_ptr<StoreCore> core_;
   const StoreOptions options_;
-  const int process_;    // that opened the store
-  const uint64_t fork_;  // its ForkGeneration
+  const int64_t window_;  // width of a time window
+  const int process_;     // that opened the store
+  const uint64_t fork_;   // its ForkGeneration
   std::unique_ptr<FileLock> lock_file_;
 
   mutable std::mutex mutex_;  // guards what follows

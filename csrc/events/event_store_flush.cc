@@ -3,33 +3,79 @@
 #include <chrono>
 
 #include "events/event_store.h"
+#include "events/time_windows.h"
 
 namespace segue {
+namespace {
+
+// Of one flush. Its files are written one after the other.
+constexpr size_t kMostFlushFiles = 64;
+
+}  // namespace
 
 Status EventStore::WriteManifest(const Manifest& manifest) {
   return core_->env->WriteFileAtomic(JoinPath(core_->dir, kManifestName), manifest.Serialize());
 }
 
+NewTable EventStore::NewTables() {
+  return [this] {
+    const std::lock_guard lock(mutex_);
+    const uint64_t number = manifest_.next_file++;
+    return std::make_pair(number, TablePath(number));
+  };
+}
+
+// Makes new tables ready to be named by a manifest.
+Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
+                              std::vector<std::shared_ptr<const SstReader>>* tables) const {
+  SEGUE_RETURN_IF_ERROR(core_->env->SyncDir(core_->dir));
+  for (const SstMeta& meta : metas) {
+    SEGUE_ASSIGN_OR_RETURN(
+        std::unique_ptr<SstReader> reader,
+        SstReader::Open(core_->env.get(), TablePath(meta.file_number), &core_->schema, &core_->interners));
+    tables->push_back(std::move(reader));
+  }
+  return {};
+}
+
+// A table for each window of many rows; windows of few rows share one.
+Result<std::vector<SstMeta>> EventStore::WriteRun(const MemtableRun& run, const std::vector<TokenEntry>& tokens) {
+  const ColumnBatch& rows = run.batch();
+  const ColumnData& time = rows.columns[static_cast<size_t>(core_->schema.time)];
+  WindowHistogram histogram(window_);
+  if (WindowOf(run.min_time(), window_) == WindowOf(run.max_time(), window_)) {
+    histogram.AddWindow(WindowOf(run.min_time(), window_), rows.rows);
+  } else {
+    histogram.Add(time, 0, rows.rows, kNothingExpired);
+  }
+  const WindowSplit split(histogram, options_.window_rows, kMostFlushFiles);
+  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, split.files(), NewTables());
+  if (split.files() == 1) {
+    SEGUE_RETURN_IF_ERROR(writer.Add(0, rows));
+    return writer.Finish(tokens);
+  }
+  std::vector<uint32_t> outputs(rows.rows);
+  split.Route(time, 0, rows.rows, outputs.data());
+  std::vector<std::vector<uint32_t>> orders(split.files());
+  for (uint32_t row = 0; row < rows.rows; ++row) orders[outputs[row]].push_back(row);
+  for (size_t file = 0; file < orders.size(); ++file) {
+    SEGUE_RETURN_IF_ERROR(writer.Add(file, rows, orders[file]));
+    if (file + 1 < orders.size()) SEGUE_RETURN_IF_ERROR(writer.Close(file));
+  }
+  return writer.Finish(tokens);
+}
+
 Status EventStore::FlushOne(Immutable immutable) {
   const std::shared_ptr<const MemtableRun> run = immutable.memtable->Finish();
-  uint64_t number = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    number = manifest_.next_file++;
-  }
-  std::shared_ptr<const SstReader> table;
-  SstMeta meta;
+  std::vector<std::shared_ptr<const SstReader>> tables;
+  std::vector<TokenEntry> tokens = std::move(immutable.tokens);
   if (run) {
-    const std::string path = TablePath(number);
-    Env* env = core_->env.get();
-    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstBuilder> builder,
-                           SstBuilder::Create(env, path, number, &core_->schema, &core_->interners, options_.sst));
-    SEGUE_RETURN_IF_ERROR(builder->Add(run->batch()));
-    SEGUE_ASSIGN_OR_RETURN(meta, builder->Finish(immutable.tokens));
-    SEGUE_RETURN_IF_ERROR(env->SyncDir(core_->dir));
-    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
-                           SstReader::Open(env, path, &core_->schema, &core_->interners));
-    table = std::move(reader);
+    {
+      const std::lock_guard lock(mutex_);
+      tokens.insert(tokens.end(), manifest_.tokens.begin(), manifest_.tokens.end());
+    }
+    SEGUE_ASSIGN_OR_RETURN(const std::vector<SstMeta> metas, WriteRun(*run, tokens));
+    SEGUE_RETURN_IF_ERROR(OpenTables(metas, &tables));
   }
 
   const std::lock_guard manifest_lock(manifest_mutex_);
@@ -38,17 +84,19 @@ Status EventStore::FlushOne(Immutable immutable) {
     const std::lock_guard lock(mutex_);
     next = manifest_;
   }
-  if (table) next.tables.push_back(meta);
+  for (const auto& table : tables) next.tables.push_back({table->meta()});
+  if (run) next.DropTokens(tokens);
   next.flushed_seq = std::max(next.flushed_seq, immutable.last_seq);
   next.wal_floor = std::max(next.wal_floor, immutable.next_generation);
   SEGUE_RETURN_IF_ERROR(WriteManifest(next));
-  InstallTable(immutable, std::move(next), std::move(table));
+  InstallFlush(immutable, std::move(next), std::move(tables));
   return {};
 }
 
-// In one step the rows move from memtable to table, so that no snapshot sees
+// In one step the rows move from memtable to tables, so that no snapshot sees
 // them twice or not at all, and the WAL's blocks become free.
-void EventStore::InstallTable(const Immutable& immutable, Manifest manifest, std::shared_ptr<const SstReader> table) {
+void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
+                              std::vector<std::shared_ptr<const SstReader>> tables) {
   std::unique_lock sync_lock(sync_mutex_);
   // A sync under way may still write into this WAL, whose blocks become free here.
   sync_cv_.wait(sync_lock, [this] { return !syncing_; });
@@ -56,7 +104,7 @@ void EventStore::InstallTable(const Immutable& immutable, Manifest manifest, std
   const std::lock_guard lock(mutex_);
   manifest.next_file = manifest_.next_file;
   manifest_ = std::move(manifest);
-  if (table) {
+  for (auto& table : tables) {
     counters_.table_bytes_written += table->meta().file_size;
     tables_.push_back(std::move(table));
   }

@@ -41,7 +41,8 @@ Status EventStore::Recover() {
 Status EventStore::RecoverTables() {
   Env* env = core_->env.get();
   std::set<std::string> live;
-  for (const SstMeta& meta : manifest_.tables) {
+  for (const TokenEntry& token : manifest_.tokens) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
+  for (const ManifestTable& meta : manifest_.tables) {
     const std::string path = TablePath(meta.file_number);
     live.insert(path);
     SEGUE_ASSIGN_OR_RETURN(const bool exists, env->Exists(path));
@@ -53,6 +54,7 @@ Status EventStore::RecoverTables() {
     }
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
                            SstReader::Open(env, path, &core_->schema, &core_->interners));
+    reader->HideBefore(meta.visible_from);
     for (const TokenEntry& token : reader->tokens()) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
     tables_.push_back(std::move(reader));
   }

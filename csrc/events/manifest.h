@@ -5,6 +5,8 @@
 // Format: docs/formats/manifest.md.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,18 +16,35 @@
 
 namespace segue {
 
+inline constexpr int64_t kNothingExpired = std::numeric_limits<int64_t>::min();
+
+// What the file says of itself, and which of its rows still count.
+struct ManifestTable : SstMeta {
+  int64_t visible_from = kNothingExpired;  // rows before this time have expired
+
+  bool operator==(const ManifestTable&) const = default;
+};
+
 struct Manifest {
-  std::string store_id;         // 16 random bytes, for life
-  std::string schema;           // StoreSchema::Serialize
-  uint64_t next_file = 1;       // number of the next SSTable
-  uint64_t flushed_seq = 0;     // every sequence up to it is in an SSTable
-  uint64_t wal_floor = 1;       // WAL generations below it hold nothing that is needed
-  uint64_t handoff_seq = 0;     // a pipeline published up to it: never issue these numbers again
-  std::vector<SstMeta> tables;  // oldest first
+  std::string store_id;                      // 16 random bytes, for life
+  std::string schema;                        // StoreSchema::Serialize
+  int64_t window = 0;                        // width of a time window, in the time column's unit; > 0
+  uint64_t next_file = 1;                    // number of the next SSTable
+  uint64_t flushed_seq = 0;                  // every sequence up to it is in an SSTable, or expired
+  uint64_t wal_floor = 1;                    // WAL generations below it hold nothing that is needed
+  uint64_t handoff_seq = 0;                  // a pipeline published up to it: never issue these numbers again
+  int64_t expired_before = kNothingExpired;  // events before this time have been expired at some moment
+  std::vector<ManifestTable> tables;         // in no particular order
+  std::vector<TokenEntry> tokens;            // of tables that are gone, until a new table takes them
+
+  void DropTokens(const std::vector<TokenEntry>& taken);  // those that a table has now
 
   std::string Serialize() const;
   static Result<Manifest> Load(Env* env, const std::string& path);
 };
+
+// One day in the unit of the schema's time column: the window of tables that chose none.
+int64_t DayWindow(const StoreSchema& schema);
 
 inline constexpr char kManifestName[] = "MANIFEST";
 

@@ -27,12 +27,13 @@ bool Scanner::MayOverlap(uint64_t min_seq, uint64_t max_seq, int64_t min_time, i
          (spec_.until_open || min_time < spec_.until);
 }
 
-void Scanner::Take(const ColumnBatch& from, size_t begin, size_t end, ColumnBatch* out) const {
+void Scanner::Take(const ColumnBatch& from, size_t begin, size_t end, ColumnBatch* out, int64_t visible_from) const {
   const StoreSchema& schema = snapshot_->core_->schema;
   std::vector<uint32_t> rows;
   rows.reserve(end - begin);
   for (size_t row = begin; row < end; ++row) {
-    if (Wants(from.seq[row], TimeAt(schema, from, row))) rows.push_back(static_cast<uint32_t>(row));
+    const int64_t time = TimeAt(schema, from, row);
+    if (time >= visible_from && Wants(from.seq[row], time)) rows.push_back(static_cast<uint32_t>(row));
   }
   if (rows.size() == end - begin) {
     AppendRows(schema, from, begin, end, read_, out);
@@ -98,7 +99,7 @@ Status Scanner::TakeKeyFromTable(const SstReader& table, ColumnBatch* out) {
       return lo;
     };
     const size_t begin = bound(false);
-    Take(rows, begin, bound(true), out);
+    Take(rows, begin, bound(true), out, table.visible_from());
   }
   return {};
 }
@@ -167,7 +168,7 @@ Result<bool> Scanner::NextUnordered(ColumnBatch* out) {
       if (!MayOverlap(block.min_seq, block.max_seq, block.min_time, block.max_time)) continue;
       ColumnBatch rows;
       SEGUE_RETURN_IF_ERROR(table.ReadBlock(block_ - 1, read_, &rows));
-      Take(rows, 0, rows.rows, out);
+      Take(rows, 0, rows.rows, out, table.visible_from());
     } else {
       done_ = true;
       break;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/sstable_reader.h"
 
@@ -78,8 +79,9 @@ class Scanner {
     return seq > spec_.after_seq && seq <= upto_ && time >= spec_.since && (spec_.until_open || time < spec_.until);
   }
   bool MayOverlap(uint64_t min_seq, uint64_t max_seq, int64_t min_time, int64_t max_time) const;
-  // Appends the wanted rows of [begin, end) to *out.
-  void Take(const ColumnBatch& from, size_t begin, size_t end, ColumnBatch* out) const;
+  // Appends the wanted rows of [begin, end) that lie at or after `visible_from` to *out.
+  void Take(const ColumnBatch& from, size_t begin, size_t end, ColumnBatch* out,
+            int64_t visible_from = kNothingExpired) const;
   void TakeSkipList(const SkipList& list, ColumnBatch* out) const;
   Status TakeKeyFromTable(const SstReader& table, ColumnBatch* out);
   Status CollectKey(ColumnBatch* out);

@@ -41,6 +41,7 @@ class SstBuilder {
 
   uint64_t rows() const { return footer_.meta.rows + pending_.rows; }
   uint64_t bytes_written() const { return offset_; }
+  size_t distinct_keys() const { return key_hashes_.size(); }  // of the blocks written; neighbours that differ
 
  private:
   // The strings of one coded column that this file uses.

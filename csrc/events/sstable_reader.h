@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -39,6 +40,10 @@ class SstReader {
   const std::vector<BlockInfo>& blocks() const { return parts_.blocks; }
   const std::vector<TokenEntry>& tokens() const { return parts_.tokens; }
   const BloomFilter& bloom() const { return parts_.bloom; }
+
+  // Rows before this time have expired: scans pass over them. Set before the reader is shared.
+  int64_t visible_from() const { return visible_from_; }
+  void HideBefore(int64_t time) { visible_from_ = time; }
 
   // False: no row has a key of this hash. Touches no file.
   bool MayContainKey(uint64_t key_hash) const { return parts_.bloom.MayContain(key_hash); }
@@ -89,6 +94,7 @@ class SstReader {
   const Interners* interners_;
   std::vector<int> dictionary_of_;  // column -> place in footer.dictionaries, or -1
   Parts parts_;
+  int64_t visible_from_ = std::numeric_limits<int64_t>::min();
   mutable std::vector<CodeMap> code_maps_;  // one per column
 };
 

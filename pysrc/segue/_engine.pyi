@@ -47,7 +47,12 @@ class EventStore:
     """
     @staticmethod
     def create(
-        path: str, schema: typing.Any, key: collections.abc.Sequence[str], time: str, env: typing.Any = None
+        path: str,
+        schema: typing.Any,
+        key: collections.abc.Sequence[str],
+        time: str,
+        window: int = 0,
+        env: typing.Any = None,
     ) -> None: ...
     @staticmethod
     def open(
@@ -95,6 +100,11 @@ class EventStore:
     def store_id(self) -> str: ...
     @property
     def time(self) -> str: ...
+    @property
+    def window(self) -> int:
+        """
+        Width of a time window, in the time column's unit.
+        """
 
 class EtlStream:
     """

@@ -39,6 +39,8 @@ from .warehouse import FactTable
 from .warehouse_types import arrow_schema, widened
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import pyarrow as pa
 
     from .events import Events
@@ -218,7 +220,14 @@ class Database:
 
     # Event tables
 
-    def create_events(self, name: str, schema: Any, key: str | Sequence[str], time: str) -> Events:
+    def create_events(
+        self,
+        name: str,
+        schema: Any,
+        key: str | Sequence[str],
+        time: str,
+        window: str | dt.timedelta = "day",
+    ) -> Events:
         """Make an event table.
 
         Parameters
@@ -231,6 +240,10 @@ class Database:
             Column or columns that events are looked up by.
         time
             A timestamp column.
+        window
+            Events are stored, merged and expired by windows of the time column, in UTC from 1970 on:
+            ``"day"``, ``"hour"``, ``"minute"`` or a ``timedelta``. A window of few events shares its file
+            with neighbours, so a small one costs little; see docs/event-store.md.
 
         Warns
         -----
@@ -251,7 +264,13 @@ class Database:
         with self._mutex:
             self._remove_unfinished(name)
             handle = Events.create(
-                str(self.path / "events" / name), name, arrow, keys, time, durability=self.durability
+                str(self.path / "events" / name),
+                name,
+                arrow,
+                keys,
+                time,
+                window=window,
+                durability=self.durability,
             )
             entry = EventsEntry(handle.store_id, tuple(handle.key), handle.time)
 

@@ -20,6 +20,8 @@ from segue._rows import RowAppender
 from segue.errors import InvalidError, SchemaError, StorageError
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import pyarrow as pa
 
 __all__ = ["EventStats", "Events", "Scan", "Snapshot"]
@@ -310,6 +312,7 @@ class Events:
         key: str | Sequence[str],
         time: str,
         *,
+        window: str | dt.timedelta = "day",
         durability: str = "commit",
         _options: Mapping[str, int] | None = None,
         _env: Any = None,
@@ -319,7 +322,8 @@ class Events:
 
         arrow = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
         keys = [key] if isinstance(key, str) else list(key)
-        _engine.EventStore.create(os.fspath(path), arrow, keys, time, _env)
+        width = _window_width(window, arrow, time)
+        _engine.EventStore.create(os.fspath(path), arrow, keys, time, width, _env)
         return cls.open(path, name, durability=durability, _options=_options, _env=_env)
 
     @classmethod
@@ -547,6 +551,29 @@ class Events:
                 ) from error
         schema, array = pa.record_batch(arrays).__arrow_c_array__()
         return self._store.encode_key(schema, array)
+
+
+def _window_width(window: str | dt.timedelta, schema: pa.Schema, time: str) -> int:
+    """Return the width of a time window in the unit of the time column."""
+    import datetime as dt
+
+    import pyarrow as pa
+
+    if isinstance(window, dt.timedelta):
+        micros = window // dt.timedelta(microseconds=1)
+    elif window in ("minute", "hour", "day"):
+        micros = {"minute": 60, "hour": 3600, "day": 86400}[window] * 1_000_000
+    else:
+        raise InvalidError(f"window={window!r} is unknown; use 'day', 'hour', 'minute' or a timedelta")
+    index = schema.get_field_index(time)
+    kind = schema.field(index).type if index >= 0 else None
+    if kind is None or not pa.types.is_timestamp(kind):
+        return 0  # the store says what is wrong with the column
+    nanos = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}[kind.unit]
+    width, rest = divmod(micros * 1000, nanos)
+    if width < 1 or rest or width >= 2**63:
+        raise InvalidError(f"window={window!r} is not a positive multiple of the unit of {time!r} ({kind})")
+    return width
 
 
 def _free_name(wanted: str, taken: Sequence[str]) -> str:
