@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -48,12 +49,19 @@ class RandomAccessFile {
 };
 
 // A preallocated file mapped shared: stores into data() reach the file without
-// a system call and survive a killed process (not power loss).
+// a system call and survive a killed process (not power loss). Write() does the
+// same by one system call; it is the cheaper way for more than some pages, and
+// for everything that is synced soon: a sync write-protects the pages of a
+// mapping, and each next first store into one is a fault that journals the
+// file's time stamps (measured on ext4: Write and Sync of 40 KB 0.15 ms, stores
+// and Sync 1 ms).
 class MappedFile {
  public:
   virtual ~MappedFile() = default;
   virtual uint8_t* data() = 0;
   virtual uint64_t size() const = 0;
+  // Puts the `parts`, one behind the other, at `offset`, inside the file.
+  virtual Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) = 0;
   // Makes the bytes [begin, end) durable. Safe to call from one thread while
   // others store elsewhere in the region.
   virtual Status Sync(uint64_t begin, uint64_t end) = 0;

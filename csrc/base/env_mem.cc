@@ -114,6 +114,18 @@ class MemMappedFile final : public MappedFile {
   uint64_t size() const override { return size_; }
   const std::string& path() const override { return path_; }
 
+  Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) override {
+    std::string bytes;
+    for (const std::string_view part : parts) bytes += part;
+    const Lock lock(state_->mutex);
+    if (offset > size_ || bytes.size() > size_ - offset) return OutOfRange(offset, offset + bytes.size());
+    const MemOperation operation(state_.get(), "write", path_);
+    size_t n = operation.takes_effect() ? bytes.size() : 0;
+    if (operation.fails() && state_->fail_short) n = bytes.size() / 2;
+    if (n > 0) std::memcpy(data_ + offset, bytes.data(), n);
+    return operation.status();
+  }
+
   Status Sync(uint64_t begin, uint64_t end) override {
     const Lock lock(state_->mutex);
     if (begin > end || end > size_) return OutOfRange(begin, end);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -137,6 +138,32 @@ int WriteAll(int fd, const char* data, size_t size, uint64_t offset) {
   return 0;
 }
 
+// As WriteAll, of several pieces in one system call where the system takes them all.
+int WriteParts(int fd, std::initializer_list<std::string_view> parts, uint64_t offset) {
+  constexpr size_t kParts = 8;
+  iovec pieces[kParts];
+  size_t n = 0;
+  size_t skip = 0;  // bytes of the front that are written
+  if (parts.size() <= kParts) {
+    for (const std::string_view part : parts) pieces[n++] = {const_cast<char*>(part.data()), part.size()};
+    ssize_t done;
+    do {
+      done = ::pwritev(fd, pieces, static_cast<int>(n), static_cast<off_t>(offset));
+    } while (done < 0 && errno == EINTR);
+    if (done < 0) return errno;
+    skip = static_cast<size_t>(done);
+  }
+  for (std::string_view part : parts) {
+    const size_t written = std::min(skip, part.size());
+    skip -= written;
+    offset += written;
+    part.remove_prefix(written);
+    if (const int error = WriteAll(fd, part.data(), part.size(), offset); error != 0) return error;
+    offset += part.size();
+  }
+  return 0;
+}
+
 // Reads until `size` bytes or the end of the file; 0 or errno.
 int ReadAll(int fd, void* out, size_t size, uint64_t offset, size_t* done) {
   auto* p = static_cast<char*>(out);
@@ -259,6 +286,14 @@ class PosixMappedFile final : public MappedFile {
   uint8_t* data() override { return data_; }
   uint64_t size() const override { return size_; }
   const std::string& path() const override { return path_; }
+
+  Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) override {
+    uint64_t n = 0;
+    for (const std::string_view part : parts) n += part.size();
+    if (offset > size_ || n > size_ - offset) return OutOfRange("write", offset, offset + n);
+    if (const int error = WriteParts(fd_.get(), parts, offset); error != 0) return IoError("write", path_, error);
+    return Status();
+  }
 
   Status Sync(uint64_t begin, uint64_t end) override {
     if (end > size_ || begin > end) return OutOfRange("sync", begin, end);

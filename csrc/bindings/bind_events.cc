@@ -7,6 +7,7 @@
 
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "bindings/logging.h"
 #include "bindings/row_api.h"
 #include "events/batch_arrow.h"
 #include "events/event_store.h"
@@ -159,6 +160,7 @@ py::tuple Append(EventStore* store, const std::string& token, Read read) {
 StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py::dict& values) {
   StoreOptions options;
   options.read_only = read_only;
+  options.log_error = LogError;
   if (durability == "commit") {
     options.durability = Durability::kCommit;
   } else if (durability == "interval") {
@@ -188,7 +190,11 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
 }
 
 py::dict StatsDict(const StoreStats& s) {
+  constexpr std::array<const char*, kStallCauses> kCauses = {"pace", "flush", "merge", "log"};
+  py::dict stalls;
+  for (size_t i = 0; i < kCauses.size(); ++i) stalls[kCauses[i]] = py::make_tuple(s.stalls[i].count, s.stalls[i].ns);
   py::dict out;
+  out["seconds"] = static_cast<double>(s.ns_open) / 1e9;
   out["sequence"] = s.sequence;
   out["synced_sequence"] = s.synced_sequence;
   out["flushed_sequence"] = s.flushed_sequence;
@@ -206,7 +212,8 @@ py::dict StatsDict(const StoreStats& s) {
   out["table_bytes_written"] = s.table_bytes_written;
   out["syncs"] = s.syncs;
   out["flushes"] = s.flushes;
-  out["stalls"] = s.stalls;
+  out["stalls"] = stalls;
+  out["commits"] = py::make_tuple(s.commits, s.longest_commit_ns);
   out["bloom_probes"] = s.bloom_probes;
   out["bloom_useful"] = s.bloom_useful;
   out["background_error"] = s.background_error;

@@ -97,6 +97,8 @@ void BindFiles(py::module_& m) {
              CheckRange(f, offset, bytes.size());
              std::memcpy(f.data() + offset, bytes.data(), bytes.size());
            })
+      .def("write", [](MappedFile& f, uint64_t offset, const py::bytes& first,
+                       const py::bytes& second) { ThrowIfError(f.Write(offset, {View(first), View(second)})); })
       .def("load",
            [](MappedFile& f, uint64_t offset, size_t n) {
              CheckRange(f, offset, n);
@@ -170,35 +172,29 @@ void BindEnvs(py::module_& m) {
 void BindWalWriter(py::module_& m) {
   py::class_<WalWriter>(m, "WalWriter")
       .def(py::init([](const std::string& path, const py::bytes& store_id, uint64_t generation, uint64_t first_sequence,
-                       bool prior_synced, uint64_t capacity, const std::string& recycle, const SharedEnv& env) {
+                       bool prior_synced, uint64_t capacity, const std::string& recycle, const SharedEnv& env,
+                       bool staged) {
              const WalHeader header{ParseStoreId(store_id), generation, first_sequence, prior_synced};
-             return Unwrap(WalWriter::Create(Or(env), path, header, capacity, recycle));
+             return Unwrap(WalWriter::Create(Or(env), path, header, staged ? WalMode::kStaged : WalMode::kThrough,
+                                             capacity, recycle));
            }),
            py::arg("path"), py::arg("store_id"), py::arg("generation") = 1, py::arg("first_sequence") = 1,
            py::arg("prior_synced") = false, py::arg("capacity") = kWalDefaultCapacity, py::arg("recycle") = "",
-           py::arg("env") = nullptr, py::keep_alive<1, 9>())
+           py::arg("env") = nullptr, py::arg("staged") = false, py::keep_alive<1, 9>())
       .def_static("file_size_for", &WalWriter::FileSizeFor)
       .def(
           "append",
           [](WalWriter& w, const py::bytes& payload, uint8_t type, uint64_t first_seq, uint32_t count) -> py::object {
             const std::string_view bytes = View(payload);
-            uint8_t* place = w.Reserve(bytes.size());
-            if (place == nullptr) {
+            if (!w.Fits(bytes.size())) {
               ThrowIfError(w.status());
               return py::none();
             }
-            std::memcpy(place, bytes.data(), bytes.size());
-            return py::int_(w.Commit(static_cast<WalRecordType>(type), first_seq, count, bytes.size()));
+            ThrowIfError(w.Append(static_cast<WalRecordType>(type), first_seq, count, bytes));
+            return py::int_(w.end_offset());
           },
           py::arg("payload"), py::arg("type") = 1, py::arg("first_seq") = 1, py::arg("count") = 1,
           "End offset after the record, or None when it does not fit.")
-      .def("reserve", [](WalWriter& w, size_t size) { return w.Reserve(size) != nullptr; })
-      .def("commit",
-           [](WalWriter& w, size_t size) {
-             const uint64_t end = w.Commit(WalRecordType::kRows, 1, 1, size);
-             ThrowIfError(w.status());
-             return end;
-           })
       .def(
           "sync", [](WalWriter& w, std::optional<uint64_t> upto) { Check(w.Sync(upto.value_or(w.end_offset()))); },
           py::arg("upto") = py::none(), NoGil())

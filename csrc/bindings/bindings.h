@@ -11,6 +11,7 @@
 namespace segue::bindings {
 
 void BindErrors(pybind11::module_& m);    // errors.cc
+void BindLogging();                       // logging.cc: background errors
 void BindEvents(pybind11::module_& m);    // bind_events.cc: Act 1
 void BindPipeline(pybind11::module_& m);  // bind_pipeline.cc: Act 2
 void BindScan(pybind11::module_& m);      // bind_scan.cc: Act 3

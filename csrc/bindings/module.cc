@@ -5,6 +5,7 @@
 PYBIND11_MODULE(_engine, m) {
   m.doc() = "Segue's native core. Use it through the segue package.";
   segue::bindings::BindErrors(m);
+  segue::bindings::BindLogging();
   segue::bindings::BindEvents(m);
   segue::bindings::BindPipeline(m);
   segue::bindings::BindScan(m);

@@ -159,6 +159,10 @@ Result<StoreStats> EventStore::Stats() {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     stats = counters_;
+    stats.commits = commits_.Buckets();
+    stats.longest_commit_ns = commits_.longest();
+    stats.ns_open =
+        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - opened_).count());
     stats.sequence = last_seq_;
     stats.flushed_sequence = manifest_.flushed_seq;
     stats.skiplist_rows = memtable_->skiplist_rows();

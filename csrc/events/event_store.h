@@ -22,9 +22,12 @@
 // outlive the store.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,6 +37,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/latency_histogram.h"
 #include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/snapshot.h"
@@ -53,6 +57,8 @@ struct StoreOptions {
   Durability durability = Durability::kCommit;
   bool read_only = false;
   uint32_t sync_interval_ms = 5;  // kInterval: at most about this much is lost to power loss
+  // Told of errors that no caller gets, by background threads; must not call the store.
+  std::function<void(const std::string&)> log_error;
 
   // Speed and space; any value gives the same results.
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
@@ -60,6 +66,20 @@ struct StoreOptions {
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
   SstOptions sst;
+};
+
+// Why a writer waited.
+enum StallCause : uint8_t {
+  kStallPace,   // slowed down, as flushes fall behind
+  kStallFlush,  // stopped until one was done
+  kStallMerge,  // sorted itself, as the background fell behind
+  kStallLog,    // began a new WAL file
+  kStallCauses,
+};
+
+struct StallStats {
+  uint64_t count = 0;
+  uint64_t ns = 0;
 };
 
 struct StoreStats {
@@ -81,9 +101,12 @@ struct StoreStats {
   uint64_t table_bytes_written = 0;
   uint64_t syncs = 0;
   uint64_t flushes = 0;
-  uint64_t stalls = 0;  // appends that waited for a flush
+  std::array<StallStats, kStallCauses> stalls;
   uint64_t bloom_probes = 0;
-  uint64_t bloom_useful = 0;  // probes that spared a read
+  uint64_t bloom_useful = 0;                           // probes that spared a read
+  std::vector<std::pair<uint64_t, uint64_t>> commits;  // LatencyHistogram::Buckets of WaitDurable
+  uint64_t longest_commit_ns = 0;
+  uint64_t ns_open = 0;
   std::string background_error;
 };
 
@@ -129,6 +152,7 @@ class EventStore {
   Status Close();  // idempotent; syncs
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Immutable {
     std::shared_ptr<Memtable> memtable;
     std::shared_ptr<WalWriter> wal;
@@ -157,14 +181,16 @@ class EventStore {
   std::string TablePath(uint64_t number) const;
 
   // All with mutex_ held.
-  Result<uint8_t*> ReserveLocked(std::unique_lock<std::mutex>* lock, size_t payload);
+  Status MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t payload);
   Status OpenWalLocked(size_t payload);
   Result<std::shared_ptr<WalWriter>> CreateWalLocked(uint64_t capacity);
   void SealMemtableLocked();
   Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
+  void PaceLocked(std::unique_lock<std::mutex>* lock);
   std::vector<MemtableView> ViewsLocked() const;
 
-  uint64_t AddRowLocked(uint8_t* room, std::string_view key, int64_t time, std::string_view row);
+  Result<uint64_t> AddRowLocked(std::string_view key, int64_t time, std::string_view row);
+  Status AppendRecordLocked(WalRecordType type, uint32_t rows, std::string_view payload);
   Status SyncTo(uint64_t seq);
   Status WriteManifest(const Manifest& manifest);
   Status FlushOne(Immutable immutable);
@@ -173,6 +199,7 @@ class EventStore {
                     std::vector<std::shared_ptr<const SstReader>> tables);
   NewTable NewTables();  // for a TableWriter
   Status OpenTables(const std::vector<SstMeta>& metas, std::vector<std::shared_ptr<const SstReader>>* tables) const;
+  void ReportBackgroundError(const Status& status, const char* consequence);
   void FlushLoop();
   void MergeLoop();
   void IntervalLoop();
@@ -199,6 +226,9 @@ class EventStore {
   bool closed_ = false;
   bool stop_ = false;
   Status flush_error_;
+  Clock::time_point active_since_ = Clock::now();  // when the memtable became the active one
+  Clock::time_point flushing_since_;               // when the flush of the oldest immutable one began
+  Clock::duration flush_time_{};                   // of one memtable: moving average; 0 before the first
   StoreStats counters_;
   std::condition_variable flush_cv_;  // work for the flush thread
   std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be
@@ -213,6 +243,9 @@ class EventStore {
   uint64_t synced_seq_ = 0;
   Status poison_;
   std::atomic<bool> poisoned_{false};  // poison_ is set
+
+  const Clock::time_point opened_ = Clock::now();
+  LatencyHistogram commits_;
 
   std::vector<std::thread> threads_;
 };

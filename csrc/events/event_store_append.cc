@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/hash.h"
 #include "base/process.h"
@@ -18,6 +19,28 @@ constexpr size_t kBatchRows = 64;
 constexpr uint64_t kTokenSeedHigh = 0x746F6B656E2D6869ULL;
 constexpr uint64_t kTokenSeedLow = 0x746F6B656E2D6C6FULL;
 
+// When flushes fall behind, the last waiting memtable fills no faster than the
+// oldest one drains, once this part of it is full; one append waits no longer than that.
+constexpr double kPaceFrom = 0.25;
+constexpr auto kPaceLongest = std::chrono::milliseconds(1);
+
+// Counts a wait from its construction to its end. Both with the store's mutex held.
+class StallTimer {
+ public:
+  explicit StallTimer(StallStats* stats) : stats_(stats) {}
+  ~StallTimer() {
+    ++stats_->count;
+    stats_->ns += static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin_).count());
+  }
+  StallTimer(const StallTimer&) = delete;
+  StallTimer& operator=(const StallTimer&) = delete;
+
+ private:
+  StallStats* stats_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
 EventStore::Token EventStore::HashToken(std::string_view token) {
@@ -32,13 +55,15 @@ Result<std::shared_ptr<WalWriter>> EventStore::CreateWalLocked(uint64_t capacity
   header.prior_synced = unsynced_.empty();
   const std::string recycle = retired_wals_.empty() ? std::string() : retired_wals_.back();
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalWriter> wal,
-                         WalWriter::Create(core_->env.get(), WalPath(next_generation_), header, capacity, recycle));
+                         WalWriter::Create(core_->env.get(), WalPath(next_generation_), header,
+                                           commits() ? WalMode::kStaged : WalMode::kThrough, capacity, recycle));
   if (!retired_wals_.empty()) retired_wals_.pop_back();
   ++next_generation_;
   return std::shared_ptr<WalWriter>(std::move(wal));
 }
 
 Status EventStore::OpenWalLocked(size_t payload) {
+  const StallTimer timer(&counters_.stalls[kStallLog]);
   const uint64_t needed = kWalHeaderSize + WalRecordSize(payload);
   SEGUE_ASSIGN_OR_RETURN(wal_, CreateWalLocked(std::max(options_.wal_bytes, needed)));
   return {};
@@ -50,24 +75,44 @@ void EventStore::SealMemtableLocked() {
   unsynced_.push_back(std::move(wal_));
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   memtable_tokens_.clear();
+  active_since_ = Clock::now();
   wal_.reset();
   flush_cv_.notify_all();
 }
 
 Status EventStore::WaitForRoomLocked(std::unique_lock<std::mutex>* lock) {
   if (immutables_.size() < options_.max_immutable) return {};
-  ++counters_.stalls;
+  const StallTimer timer(&counters_.stalls[kStallFlush]);
   room_cv_.wait(*lock, [this] { return closed_ || immutables_.size() < options_.max_immutable || !flush_error_.ok(); });
   if (immutables_.size() < options_.max_immutable) return {};
   if (!flush_error_.ok()) return flush_error_;
   return Status::Closed("event table '" + core_->dir + "' was closed while an append waited");
 }
 
+// Slows writers down before they would have to stop: if the memtable filled up
+// before the flush of the oldest is done, the next append would wait for that in one piece.
+void EventStore::PaceLocked(std::unique_lock<std::mutex>* lock) {
+  if (immutables_.size() < options_.max_immutable || flush_time_ == Clock::duration::zero()) return;
+  const double full = static_cast<double>(memtable_->memory()) / static_cast<double>(options_.memtable_bytes);
+  if (full <= kPaceFrom) return;
+  const auto room_at = std::max(flushing_since_, active_since_) + flush_time_;
+  const auto due = active_since_ + std::chrono::duration_cast<Clock::duration>((full - kPaceFrom) / (1 - kPaceFrom) *
+                                                                               (room_at - active_since_));
+  const auto wait = std::min<Clock::duration>(due - Clock::now(), kPaceLongest);
+  if (wait <= Clock::duration::zero()) return;
+  const StallTimer timer(&counters_.stalls[kStallPace]);
+  lock->unlock();
+  std::this_thread::sleep_for(wait);
+  lock->lock();
+}
+
 // Room for one record, in a WAL whose memtable takes it. May release the lock.
-Result<uint8_t*> EventStore::ReserveLocked(std::unique_lock<std::mutex>* lock, size_t payload) {
+Status EventStore::MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t payload) {
+  PaceLocked(lock);
   for (;;) {
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     if (memtable_->Behind()) {
+      const StallTimer timer(&counters_.stalls[kStallMerge]);
       const std::shared_ptr<Memtable> memtable = memtable_;
       lock->unlock();
       memtable->MergeOnce();
@@ -75,7 +120,7 @@ Result<uint8_t*> EventStore::ReserveLocked(std::unique_lock<std::mutex>* lock, s
       continue;
     }
     if (wal_ && memtable_->memory() < options_.memtable_bytes) {
-      if (uint8_t* room = wal_->Reserve(payload); room != nullptr) return room;
+      if (wal_->Fits(payload)) return {};
     }
     if (wal_) {
       if (immutables_.size() >= options_.max_immutable) {
@@ -88,14 +133,19 @@ Result<uint8_t*> EventStore::ReserveLocked(std::unique_lock<std::mutex>* lock, s
   }
 }
 
-uint64_t EventStore::AddRowLocked(uint8_t* room, std::string_view key, int64_t time, std::string_view row) {
-  std::memcpy(room, row.data(), row.size());
-  const uint64_t seq = ++last_seq_;
-  counters_.wal_bytes_written += row.size();
-  ++counters_.appended_rows;
-  wal_->Commit(WalRecordType::kRows, seq, 1, row.size());
-  if (memtable_->AddRow(key, time, seq, row)) merge_cv_.notify_one();
-  return seq;
+// Gives the next `rows` sequence numbers to a record in the WAL, which has room for it.
+Status EventStore::AppendRecordLocked(WalRecordType type, uint32_t rows, std::string_view payload) {
+  SEGUE_RETURN_IF_ERROR(wal_->Append(type, last_seq_ + 1, rows, payload));
+  last_seq_ += rows;
+  counters_.wal_bytes_written += payload.size();
+  counters_.appended_rows += rows;
+  return {};
+}
+
+Result<uint64_t> EventStore::AddRowLocked(std::string_view key, int64_t time, std::string_view row) {
+  SEGUE_RETURN_IF_ERROR(AppendRecordLocked(WalRecordType::kRows, 1, row));
+  if (memtable_->AddRow(key, time, last_seq_, row)) merge_cv_.notify_one();
+  return last_seq_;
 }
 
 Result<uint64_t> EventStore::AppendRow(std::string_view row, bool acknowledge) {
@@ -106,8 +156,8 @@ Result<uint64_t> EventStore::AppendRow(std::string_view row, bool acknowledge) {
   uint64_t seq = 0;
   {
     std::unique_lock lock(mutex_);
-    SEGUE_ASSIGN_OR_RETURN(uint8_t* const room, ReserveLocked(&lock, row.size()));
-    seq = AddRowLocked(room, key, core_->format.TimeAt(bytes), row);
+    SEGUE_RETURN_IF_ERROR(MakeRoomLocked(&lock, row.size()));
+    SEGUE_ASSIGN_OR_RETURN(seq, AddRowLocked(key, core_->format.TimeAt(bytes), row));
   }
   if (acknowledge) SEGUE_RETURN_IF_ERROR(WaitDurable(seq));
   return seq;
@@ -119,11 +169,13 @@ uint64_t EventStore::TryAppendRow(std::string_view row) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
   core_->format.EncodeRowKey(bytes, &key);
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || closed_ || !wal_ || memtable_->Behind() || memtable_->memory() >= options_.memtable_bytes) {
+  if (!lock.owns_lock() || closed_ || !wal_ || memtable_->Behind() || memtable_->memory() >= options_.memtable_bytes ||
+      immutables_.size() >= options_.max_immutable) {
     return 0;
   }
-  uint8_t* const room = wal_->Reserve(row.size());
-  return room == nullptr ? 0 : AddRowLocked(room, key, core_->format.TimeAt(bytes), row);
+  if (!wal_->Fits(row.size())) return 0;
+  const Result<uint64_t> seq = AddRowLocked(key, core_->format.TimeAt(bytes), row);
+  return seq.ok() ? *seq : 0;  // AppendRow starts a new log
 }
 
 Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_view token) {
@@ -153,10 +205,7 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
   {
     std::unique_lock lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
-    uint8_t* room = nullptr;
-    if (n > 0) {
-      SEGUE_ASSIGN_OR_RETURN(room, ReserveLocked(&lock, payload.size()));
-    }
+    if (n > 0) SEGUE_RETURN_IF_ERROR(MakeRoomLocked(&lock, payload.size()));
     if (!token.empty()) {
       if (const auto found = tokens_.find(token_key); found != tokens_.end()) {
         if (found->second.content_hash != content_hash) {
@@ -164,15 +213,12 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
                                  "' was already committed with other content; use a new token for new data");
         }
         range = {found->second.first, found->second.last};
-        room = nullptr;
       }
     }
-    if (range.first == 0) range = {last_seq_ + 1, last_seq_ + n};
-    if (room != nullptr) {
-      std::memcpy(room, payload.data(), payload.size());
-      wal_->Commit(WalRecordType::kBatch, range.first, static_cast<uint32_t>(n), payload.size());
-      counters_.wal_bytes_written += payload.size();
-      counters_.appended_rows += n;
+    const bool known = range.first != 0;
+    if (!known) range = {last_seq_ + 1, last_seq_ + n};
+    if (!known && n > 0) {
+      SEGUE_RETURN_IF_ERROR(AppendRecordLocked(WalRecordType::kBatch, static_cast<uint32_t>(n), payload));
       bool work = false;
       if (rows) {
         rows->SetFirstSequence(range.first);
@@ -188,7 +234,6 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
         }
       }
       if (work) merge_cv_.notify_one();
-      last_seq_ = range.last;
       if (!token.empty()) {
         const TokenEntry entry{token_key.first, token_key.second, content_hash, range.first, range.last};
         tokens_.emplace(token_key, entry);
@@ -200,7 +245,14 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
   return range;
 }
 
-Status EventStore::WaitDurable(uint64_t seq) { return commits() ? SyncTo(seq) : Status(); }
+Status EventStore::WaitDurable(uint64_t seq) {
+  if (!commits()) return {};
+  const auto begin = Clock::now();
+  const Status status = SyncTo(seq);
+  commits_.Add(
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count()));
+  return status;
+}
 
 // ---- durability ----------------------------------------------------------
 
@@ -280,7 +332,11 @@ void EventStore::IntervalLoop() {
     lock.unlock();
     const Status status = SyncTo(seq);
     lock.lock();
-    if (!status.ok()) return;  // the store is poisoned: the next append says so
+    if (!status.ok()) {
+      lock.unlock();
+      ReportBackgroundError(status, "nothing is appended any more, as what was written before may be lost");
+      return;
+    }
   }
 }
 

@@ -114,20 +114,35 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
   ++counters_.flushes;
 }
 
+void EventStore::ReportBackgroundError(const Status& status, const char* consequence) {
+  {
+    const std::lock_guard lock(mutex_);
+    counters_.background_error = status.message();
+  }
+  if (options_.log_error) {
+    options_.log_error("event table '" + core_->dir + "': " + status.message() + "; " + consequence);
+  }
+}
+
 void EventStore::FlushLoop() {
   std::unique_lock lock(mutex_);
   for (;;) {
     flush_cv_.wait(lock, [this] { return stop_ || (!immutables_.empty() && flush_error_.ok()); });
     if (stop_) return;
     const Immutable immutable = immutables_.front();
+    flushing_since_ = Clock::now();
     lock.unlock();
     const Status status = FlushOne(immutable);
     lock.lock();
     if (status.ok()) {
       flush_error_ = Status();
+      const Clock::duration took = Clock::now() - flushing_since_;
+      flush_time_ = flush_time_ == Clock::duration::zero() ? took : (3 * flush_time_ + took) / 4;
     } else {
       flush_error_ = status;
-      counters_.background_error = status.message();
+      lock.unlock();
+      ReportBackgroundError(status, "the events stay in memory and in their log, and the flush is tried again");
+      lock.lock();
     }
     room_cv_.notify_all();
     if (!status.ok()) {

@@ -112,10 +112,7 @@ Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
       }
     }
     if (replay->relog != nullptr) {
-      uint8_t* room = replay->relog->Reserve(record.payload.size());
-      if (room == nullptr) return Status::Io(path, 0, "the WAL that takes over '" + path + "' is too small");
-      std::memcpy(room, record.payload.data(), record.payload.size());
-      replay->relog->Commit(record.type, record.first_seq, record.count, record.payload.size());
+      SEGUE_RETURN_IF_ERROR(replay->relog->Append(record.type, record.first_seq, record.count, record.payload));
     }
     if (memtable_->Behind()) memtable_->MergeOnce();
     last_seq_ = std::max(last_seq_, last);

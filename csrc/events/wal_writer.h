@@ -1,18 +1,23 @@
-// WalWriter: appends records to one write-ahead log file, through a mapping.
+// WalWriter: appends records to one write-ahead log file.
 //
-// Reserve() gives the place of the payload inside the file itself: the caller
-// encodes straight into it, Commit() adds the CRC and publishes. No copy, no
-// system call; committed records survive a killed process at once, and power
-// loss after Sync().
+// Two ways, by what an append promises on its return (WalMode):
 //
-// Thread safety: Reserve and Commit belong to one thread at a time. Sync, Seal,
+//   kThrough  the record is in the file: it survives a killed process at once,
+//             power loss after Sync(). A small record is a store into the
+//             file's mapping, without a system call; a large one a write.
+//   kStaged   the record is in memory only, until Sync() writes all that came
+//             since the last one and syncs it. For stores that acknowledge
+//             nothing before it is synced: one write and one sync for all who
+//             wait, and several times faster than syncing a mapping (env.h).
+//
+// Thread safety: Fits and Append belong to one thread at a time. Sync, Seal,
 // end_offset and synced_offset may be called from any thread meanwhile.
 // Invariants: bytes below end_offset() are complete records; a reader that maps
-// or reads the file meanwhile never sees half of one, as its first word is
-// stored last. synced_offset() <= end_offset(), both at record boundaries.
-// After a failed Sync the writer is failed for good: the system may have
-// dropped the pages, so it is never tried again.
-// Ownership: owns the mapping; a pointer from Reserve() is valid until Commit().
+// or reads the file meanwhile never takes half of one for a record: its first
+// word is stored last, or its CRC does not fit yet. synced_offset() <=
+// end_offset(), both at record boundaries. After a failed write or sync the
+// writer is failed for good: the system may have dropped the pages, so it is
+// never tried again.
 #pragma once
 
 #include <atomic>
@@ -20,12 +25,16 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "base/env.h"
+#include "base/private_pages.h"
 #include "base/status.h"
 #include "events/wal_format.h"
 
 namespace segue {
+
+enum class WalMode : uint8_t { kThrough, kStaged };
 
 class WalWriter {
  public:
@@ -35,22 +44,19 @@ class WalWriter {
   // its blocks are reused, which makes the syncs of the new one cheaper. A crash
   // in between may leave it damaged, so it must be out of the manifest before.
   static Result<std::unique_ptr<WalWriter>> Create(Env* env, const std::string& path, const WalHeader& header,
-                                                   uint64_t capacity = kWalDefaultCapacity,
+                                                   WalMode mode, uint64_t capacity = kWalDefaultCapacity,
                                                    const std::string& recycle = {});
 
   // Capacity of a file that holds one record of `payload` bytes, and at least the default.
   static uint64_t FileSizeFor(size_t payload);
 
-  // Room for a payload, in the mapping; its bytes are undefined. Null when the
-  // file has no room for it (start a new one), or when status() is not ok.
-  // Calling it again without Commit gives the reservation up.
-  uint8_t* Reserve(size_t payload_size);
-  // Publishes the reserved record with the first `payload_size` bytes of it;
-  // returns the new end_offset(). More than was reserved is a fault of the caller:
-  // nothing is published and the writer has failed.
-  uint64_t Commit(WalRecordType type, uint64_t first_seq, uint32_t count, size_t payload_size);
+  // Whether a record with so much payload can be appended: the file has room
+  // (else start a new one), and status() is ok.
+  bool Fits(size_t payload_size) const;
+  // Appends one record, which Fits. On an error it is not in the log.
+  Status Append(WalRecordType type, uint64_t first_seq, uint32_t count, std::string_view payload);
 
-  // Makes every record below `upto` durable, and all others committed by now.
+  // Makes every record below `upto` durable, and all others appended by now.
   Status Sync(uint64_t upto);
   // Sync of everything, and of the note in the header that it was: then damage
   // anywhere in the file is told from a torn tail. For a log that is complete.
@@ -61,24 +67,28 @@ class WalWriter {
   uint64_t capacity() const { return capacity_; }
   const WalHeader& header() const { return header_; }
   const std::string& path() const { return path_; }
-  Status status() const;  // the first error of Reserve, Commit, Sync or Seal
+  Status status() const;  // the first error of Append, Sync or Seal
 
  private:
   WalWriter(std::string path, const WalHeader& header, std::unique_ptr<MappedFile> file);
 
-  Status Fail(Status status);
+  Status PrepareStores(uint64_t begin, uint64_t end);
   Status SyncLocked(uint64_t upto);
+  Status StoreNote(uint64_t synced_to);
+  Status Fail(Status status);
 
   std::string path_;
   WalHeader header_;
   std::unique_ptr<MappedFile> file_;
-  uint8_t* data_;
+  std::unique_ptr<PrivatePages> image_;  // kStaged: of the file, bytes not yet written
+  uint8_t* data_;                        // of image_ or file_
   uint64_t capacity_;
-  uint64_t prepared_ = kWalHeaderSize;  // pages below are ready for stores
-  uint64_t reserved_ = 0;               // payload bytes
+  uint64_t prepared_ = kWalHeaderSize;  // pages of data_ below are ready for stores
   std::atomic<uint64_t> end_{kWalHeaderSize};
   std::atomic<uint64_t> synced_{kWalHeaderSize};
-  std::mutex sync_mutex_;  // one sync at a time
+  std::mutex sync_mutex_;                // one sync at a time; guards what follows
+  uint64_t written_ = kWalHeaderSize;    // kStaged: bytes below are in the file
+  uint64_t discarded_ = kWalHeaderSize;  // kStaged: pages below are given back
   mutable std::mutex status_mutex_;
   std::atomic<bool> failed_{false};
   Status status_;

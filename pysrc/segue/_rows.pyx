@@ -139,11 +139,15 @@ cdef class RowAppender:
 
     def append(self, *args, **kwargs):
         """Append one event, positional in schema order or by keyword, and return its sequence number."""
-        return self._append(args, kwargs, True)
+        return self._append(args, kwargs, True, True)
 
     def append_unacknowledged(self, *args, **kwargs):
         """As append, but leave the wait for durability to the caller: ``wait`` with the number returned."""
-        return self._append(args, kwargs, False)
+        return self._append(args, kwargs, False, True)
+
+    def try_append(self, *args, **kwargs):
+        """As append_unacknowledged, but None, and nothing is done, where that would have to wait for anything."""
+        return self._append(args, kwargs, False, False)
 
     def wait(self, uint64_t seq):
         """Wait until event number ``seq`` is as durable as the store promises."""
@@ -159,7 +163,7 @@ cdef class RowAppender:
             self._api.raise_(error)
         return 0
 
-    cdef object _append(self, tuple args, dict kwargs, bint acknowledge):
+    cdef object _append(self, tuple args, dict kwargs, bint acknowledge, bint may_wait):
         cdef tuple values = args
         if kwargs:
             values = self._by_name(args, kwargs)
@@ -173,6 +177,8 @@ cdef class RowAppender:
         cdef uint64_t seq = self._api.try_append(self._store, row.data(), row.size())
         cdef void* error = NULL
         cdef int failed
+        if seq == 0 and not may_wait:
+            return None
         if seq == 0:
             with nogil:
                 failed = self._api.append(self._store, row.data(), row.size(), acknowledge, &seq, &error)

@@ -11,67 +11,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 from segue import _engine
 from segue._rows import RowAppender
 from segue.errors import InvalidError, SchemaError, StorageError
+from segue.event_stats import CommitLatency, EventStats, Stall
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import pyarrow as pa
 
+    from segue.async_commits import AsyncCommits
+
 __all__ = ["EventStats", "Events", "Scan", "Snapshot"]
-
-
-@dataclass(frozen=True)
-class EventStats:
-    """Counters of one open event table; sizes in bytes, counts since it was opened unless said otherwise."""
-
-    sequence: int
-    """Highest sequence number given out."""
-    synced_sequence: int
-    """Every event up to it survives power loss."""
-    flushed_sequence: int
-    """Every event up to it is in an SSTable."""
-    skiplist_rows: int
-    """Rows in the active skiplist now."""
-    run_rows: int
-    """Rows in the sorted runs of all memtables now."""
-    runs: int
-    """Sorted runs of the active memtable now."""
-    immutable_memtables: int
-    """Memtables waiting for flush now."""
-    memtable_bytes: int
-    """Memory of all memtables now."""
-    tables: int
-    """SSTables now."""
-    table_rows: int
-    """Rows in them now."""
-    table_bytes: int
-    """Their size on disk now."""
-    tokens: int
-    """Idempotency tokens known now."""
-    appended_rows: int
-    wal_bytes_written: int
-    table_bytes_written: int
-    syncs: int
-    """Syncs of the WAL; several waiting callers share one."""
-    flushes: int
-    stalls: int
-    """Appends that waited because flushes had fallen behind."""
-    bloom_probes: int
-    bloom_useful: int
-    """Bloom filter probes that spared reading a table."""
-    background_error: str
-    """What the last failed background work said; empty when all is well."""
-
-    def __str__(self) -> str:
-        width = max(len(field.name) for field in fields(self))
-        return "\n".join(f"{field.name:<{width}}  {getattr(self, field.name)!s}" for field in fields(self))
 
 
 class Scan:
@@ -302,6 +259,7 @@ class Events:
         """Whether :meth:`close` was called."""
         self._rows = RowAppender(store)
         self.append = self._rows.append
+        self._async_commits: WeakKeyDictionary[Any, AsyncCommits] = WeakKeyDictionary()  # by event loop
 
     @classmethod
     def create(
@@ -366,6 +324,41 @@ class Events:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    async def append_async(self, *values: Any, **named: Any) -> int:
+        """Append one event from a coroutine: as ``append``, but the event loop runs on while the disk works.
+
+        With ``durability="commit"``, all who call it in one turn of the event loop share one commit. A call
+        that is cancelled while it waits has appended its event all the same. Batches are large enough for a
+        thread each: ``await asyncio.to_thread(events.append_batch, data)``.
+
+        Examples
+        --------
+        >>> import asyncio, pyarrow as pa, segue, tempfile
+        >>> db = segue.open(tempfile.mkdtemp())
+        >>> schema = pa.schema({"user": pa.int64(), "at": pa.timestamp("us")})
+        >>> logins = db.create_events("logins", schema, key="user", time="at")
+        >>> async def serve():
+        ...     return await asyncio.gather(*(logins.append_async(user, 0) for user in range(3)))
+        >>> asyncio.run(serve())
+        [1, 2, 3]
+        >>> db.close()
+        """
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        sequence = self._rows.try_append(*values, **named)
+        if sequence is None:
+            append = partial(self._rows.append_unacknowledged, *values, **named)
+            sequence = await loop.run_in_executor(None, append)
+        if self._store.commits:
+            commits = self._async_commits.get(loop)
+            if commits is None:
+                from segue.async_commits import AsyncCommits
+
+                commits = self._async_commits[loop] = AsyncCommits(self._rows.wait)
+            await commits.wait(sequence)
+        return sequence
 
     def append_batch(self, data: Any, token: str | None = None) -> tuple[int, int]:
         """Append many events at once: all of them or, on any error, none.
@@ -486,8 +479,14 @@ class Events:
         self._store.verify()
 
     def stats(self) -> EventStats:
-        """Counters and sizes; see :class:`EventStats`."""
-        return EventStats(**self._store.stats())
+        """Counters, sizes, latencies and causes of waiting; see :class:`EventStats`."""
+        values = self._store.stats()
+        buckets, longest = values.pop("commits")
+        values["commits"] = CommitLatency(
+            tuple((bound / 1e9, count) for bound, count in buckets), longest / 1e9
+        )
+        values["stalls"] = {cause: Stall(count, ns / 1e9) for cause, (count, ns) in values["stalls"].items()}
+        return EventStats(**values)
 
     def record_handoff(self, sequence: int) -> None:
         """Note durably that a pipeline publishes up to ``sequence``: no such number is issued again."""

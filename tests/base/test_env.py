@@ -106,6 +106,10 @@ def test_mapped_bytes_reach_the_file(place: tuple[Any, str]) -> None:
     mapped.prepare(0, 10_000)
     assert mapped.load(0, 10_000) == bytes(10_000)
     mapped.store(4090, b"across pages")
+    mapped.write(8000, b"by a", b" call")
+    assert mapped.load(8000, 9) == env.new_random_access_file(path).read(8000, 9) == b"by a call"
+    with pytest.raises(errors.InvalidError, match="9997"):
+        mapped.write(9997, b"ab", b"cd")
     # Seen by readers at once, before any sync.
     assert env.new_random_access_file(path).read(4090, 12) == b"across pages"
     mapped.sync(4090, 4102)

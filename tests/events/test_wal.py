@@ -222,26 +222,39 @@ def test_a_large_record_gets_a_file_of_its_own_size(tmp_path: Path) -> None:
     assert read(None, str(tmp_path / "wal")) == [Record(1, 1, 1, payload)]
 
 
-def test_a_reservation_may_shrink_and_be_given_up() -> None:
+def test_staged_records_are_in_the_file_once_synced() -> None:
     env = testing.MemEnv()
-    writer = open_writer(env)
-    assert writer.reserve(1000)
-    assert writer.reserve(100)
-    assert writer.commit(0) == HEADER + 32
-    assert writer.reserve(100)
-    assert not writer.reserve(1 << 16)
-    append(writer, [play(1)])
-    assert read(env) == [Record(1, 1, 1, b""), play(1)]
+    writer = open_writer(env, capacity=4 << 20, staged=True)
+    records = [play(i, 37 * i) for i in range(400)]
+    for synced in range(0, 400, 50):
+        append(writer, records[synced : synced + 50])
+        assert read(env) == records[:synced]
+        writer.sync()
+        assert read(env) == records[: synced + 50]
+    writer.seal()
+    assert testing.WalReader("wal", STORE, env=env).synced_to == writer.end_offset
 
 
-def test_committing_more_than_reserved_publishes_nothing_and_fails_the_writer() -> None:
+def test_staged_or_not_the_bytes_are_the_same() -> None:
+    records = [play(1), play(2, 5000), play(3, 0), play(4, 9000)]
+    logs = []
+    for staged in (False, True):
+        env = testing.MemEnv()
+        writer = open_writer(env, staged=staged)
+        append(writer, records)
+        writer.seal()
+        logs.append(env.read_raw("wal"))
+    assert logs[0] == logs[1]
+
+
+def test_a_failed_write_of_a_large_record_fails_the_writer() -> None:
     env = testing.MemEnv()
     writer = open_writer(env)
     append(writer, [play(1)])
-    assert writer.reserve(8)
-    with pytest.raises(errors.InvalidError, match=r"9 bytes .* 8 were reserved"):
-        writer.commit(9)
-    with pytest.raises(errors.InvalidError):
+    env.set_fail_at(env.op_count() + 1, errno.EIO, short_write=True)
+    with pytest.raises(errors.StorageError):
+        writer.append(b"x" * 5000)
+    with pytest.raises(errors.StorageError):
         writer.append(b"x")
     assert read(env) == [play(1)]
 
@@ -477,10 +490,11 @@ def test_a_record_synced_after_the_reader_read_ahead_is_not_damage() -> None:
     assert reader.synced_to == writer.end_offset
 
 
-def test_another_process_never_sees_half_a_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+def test_another_process_never_sees_half_a_record(tmp_path: Path, staged: bool) -> None:
     """It reads as fast as it can while this one writes, syncs and reuses nothing."""
     path = str(tmp_path / "wal")
-    writer = open_writer(None, path, capacity=32 << 20)
+    writer = open_writer(None, path, capacity=32 << 20, staged=staged)
     code = """
         import sys
         from segue import _engine
@@ -517,6 +531,7 @@ def test_another_process_never_sees_half_a_record(tmp_path: Path) -> None:
         stop.set()
         thread.join()
         assert writer.append(b"", first_seq=20_000, count=0) is not None
+        writer.sync()
         assert child.stdout.read() == "20000\n"
         assert child.wait(timeout=60) == 0
     writer.seal()
@@ -528,10 +543,12 @@ def test_another_process_never_sees_half_a_record(tmp_path: Path) -> None:
 
 
 class Run:
-    """Writes two logs, the second over the first, until the file system dies under it."""
+    """Writes logs, each over the one before, until the file system dies under it."""
 
-    def __init__(self, env: Any, batches: list[list[Record]]) -> None:
+    def __init__(self, env: Any, batches: list[list[Record]], staged: bool) -> None:
         self.env = env
+        self.staged = staged
+        self.attempted: dict[str, list[Record]] = {}
         self.appended: dict[str, list[Record]] = {}
         self.durable: dict[str, int] = {}  # records that a sync has promised
         self.reused: set[str] = set()
@@ -548,25 +565,31 @@ class Run:
             # A reused log is out of the manifest, so nobody asks for it any more.
             self.durable.pop(path, None)
             self.reused.add(path)
-            writer = open_writer(self.env, new, generation=generation, recycle=path, capacity=1 << 14)
-            self.appended[new], self.durable[new] = [], 0
+            writer = open_writer(
+                self.env, new, generation=generation, recycle=path, capacity=1 << 14, staged=self.staged
+            )
+            self.attempted[new], self.appended[new], self.durable[new] = [], [], 0
             for batch in batches:
-                append(writer, batch)
-                self.appended[new] += batch
+                self.append(writer, new, batch)
                 writer.sync()
                 self.durable[new] = len(self.appended[new])
-            append(writer, batches[0])
-            self.appended[new] += batches[0]
+            self.append(writer, new, batches[0])
             if generation < 3:
                 writer.seal()
                 self.durable[new] = len(self.appended[new])
             del writer
             path = new
 
+    def append(self, writer: Any, path: str, batch: list[Record]) -> None:
+        for record in batch:
+            self.attempted[path].append(record)
+            append(writer, [record])
+            self.appended[path].append(record)
+
     def check(self, crashed: Any) -> None:
         for path, promised in self.durable.items():
             found = read(crashed, path)
-            assert found == self.appended[path][: len(found)]
+            assert found == self.attempted[path][: len(found)]
             assert len(found) >= promised
             note = testing.WalReader(path, STORE, env=crashed).synced_to
             assert note >= HEADER
@@ -576,47 +599,49 @@ class Run:
                 testing.WalReader(path, STORE, env=crashed)
 
 
-def test_power_loss_at_every_operation() -> None:
-    batches = [[play(1), play(2, 700)], [play(3, 1500)], [play(4, 0), play(5, 513)]]
-    full = Run(testing.MemEnv(), batches)
+@pytest.mark.parametrize("staged", [False, True])
+def test_power_loss_at_every_operation(staged: bool) -> None:
+    batches = [[play(1), play(2, 700)], [play(3, 4500)], [play(4, 0), play(5, 513)]]
+    full = Run(testing.MemEnv(), batches, staged)
     assert full.durable == {"wal-3": 5}
     total = full.env.op_count()
     assert total >= 3 * 8
     for at in range(1, total + 2):
         env = testing.MemEnv()
         env.set_crash_at(at)
-        run = Run(env, batches)
+        run = Run(env, batches, staged)
         assert env.crashed == (at <= total)
         run.check(env.crash("none"))
         everything = env.crash("all")
         run.check(everything)
-        for path in run.durable:  # as after a kill: every appended record is there
+        for path in run.durable if not staged else ():  # as after a kill: every appended record is there
             assert len(read(everything, path)) >= len(run.appended[path])
         for seed in range(12):
             run.check(env.crash("random", seed))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(RECORDS, min_size=1, max_size=4), st.integers(0, 2**32), st.data())
+@given(st.lists(RECORDS, min_size=1, max_size=4), st.booleans(), st.integers(0, 2**32), st.data())
 def test_power_loss_anywhere_leaves_a_prefix(
-    batches: list[list[Record]], seed: int, data: st.DataObject
+    batches: list[list[Record]], staged: bool, seed: int, data: st.DataObject
 ) -> None:
     batches = [[r._replace(payload=r.payload[:600]) for r in batch[:6]] for batch in batches]
-    total = Run(testing.MemEnv(), batches).env.op_count()
+    total = Run(testing.MemEnv(), batches, staged).env.op_count()
     env = testing.MemEnv()
     env.set_crash_at(data.draw(st.integers(1, total)))
-    run = Run(env, batches)
+    run = Run(env, batches, staged)
     for keep in ("none", "all", "random"):
         run.check(env.crash(keep, seed))
 
 
-def test_a_failed_sync_is_never_tried_again() -> None:
+@pytest.mark.parametrize(("staged", "operation"), [(False, 1), (True, 1), (True, 2)])
+def test_a_failed_sync_is_never_tried_again(staged: bool, operation: int) -> None:
     env = testing.MemEnv()
-    writer = open_writer(env)
+    writer = open_writer(env, staged=staged)
     append(writer, [play(1)])
     writer.sync()
     append(writer, [play(2)])
-    env.set_fail_at(env.op_count() + 1, errno.EIO)
+    env.set_fail_at(env.op_count() + operation, errno.EIO)
     with pytest.raises(errors.StorageError) as caught:
         writer.sync()
     assert caught.value.errno == errno.EIO
@@ -648,7 +673,7 @@ def test_sync_takes_what_is_committed_and_no_more_than_is_there() -> None:
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_creation_fails_cleanly(error: int) -> None:
     """A log that could not be made leaves nothing under its name, or a whole one."""
-    for at in range(1, 6):  # map, msync, rename, syncdir, map again
+    for at in range(1, 7):  # map, write, sync, rename, syncdir, map again
         env = testing.MemEnv()
         env.set_fail_at(at, error)
         with pytest.raises(errors.StorageError) as caught:
@@ -658,11 +683,12 @@ def test_creation_fails_cleanly(error: int) -> None:
             assert read(env) == []
     env = testing.MemEnv()
     open_writer(env)
-    assert env.op_count() == 5
+    assert env.op_count() == 6
 
 
-def test_many_threads_share_syncs(tmp_path: Path) -> None:
-    writer = open_writer(None, str(tmp_path / "wal"), capacity=4 << 20)
+@pytest.mark.parametrize("staged", [False, True])
+def test_many_threads_share_syncs(tmp_path: Path, staged: bool) -> None:
+    writer = open_writer(None, str(tmp_path / "wal"), capacity=4 << 20, staged=staged)
     lock = threading.Lock()
     wrong = []
 
