@@ -19,14 +19,14 @@ from benchmarks import machine, workloads
 from benchmarks.contest import Contest, ReplayClock, skipped
 
 SCALES = ("small", "medium", "large")
-ROUNDS = {"small": 2, "medium": 3, "large": 3}
+ROUNDS = {"small": 1, "medium": 3, "large": 3}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("segue benchmarks")
     group.addoption("--scale", choices=SCALES, default="small", help="1 M, 10 M or 100 M events")
     group.addoption("--threads", type=int, default=min(2, os.cpu_count() or 1), help="for every contender")
-    group.addoption("--rounds", type=int, default=None, help="rounds of each contender (small 2, else 3)")
+    group.addoption("--rounds", type=int, default=None, help="rounds of each contender (small 1, else 3)")
     group.addoption(
         "--work",
         default=None,

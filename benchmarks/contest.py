@@ -53,6 +53,7 @@ class Contest:
         params: Mapping[str, Any] | None = None,
         unit: str = "rows/s",
         value: str | None = None,
+        seconds: str | None = None,
         rounds: int | None = None,
         **facts: Any,
     ) -> Measured:
@@ -69,7 +70,11 @@ class Contest:
         unit
             Of the row's figure: ``rows/s``, ``s``, ``ms``, ... or any other together with `value`.
         value
-            Name of the figure in ``Outcome.extra`` where it does not follow from rows and seconds.
+            Name of the figure in ``Outcome.extra`` or of the usage (``memory_anonymous``), where it does not
+            follow from rows and seconds.
+        seconds
+            Name of the entry of ``Outcome.extra`` that holds the samples of this row, where one run answers
+            several; default ``Outcome.seconds``.
         rounds
             Default: the option ``--rounds``.
         facts
@@ -81,20 +86,21 @@ class Contest:
             skipped(config).add(reason)
             pytest.skip(reason)
         asked = {"threads": config.getoption("threads"), "scale": config.getoption("scale"), **(params or {})}
-        measured = self._measured(group, contenders, asked, rounds)[contender.name]
+        measured = self._measured(contenders, asked, rounds)[contender.name]
         if measured.failure:
             raise ContenderFailedError(measured.failure)
-        self._clock.samples = measured.seconds
+        samples = measured.seconds if seconds is None else measured.samples_named(seconds)
+        self._clock.samples = samples
         self._benchmark.group = group
-        self._benchmark.pedantic(self._clock.advance, rounds=len(measured.seconds), iterations=1)
+        self._benchmark.pedantic(self._clock.advance, rounds=len(samples), iterations=1)
         annotate(
             self._benchmark,
             group,
             contender=contender.name,
             rows=measured.rows,
             unit=unit,
-            seconds=measured.seconds,
-            value=None if value is None else measured.extra[value],
+            seconds=samples,
+            value=None if value is None else {**measured.usage, **measured.extra}[value],
             options=contender.options,
             requires=contender.requires,
             params={**asked, **contender.params},
@@ -110,14 +116,16 @@ class Contest:
         return measured
 
     def _measured(
-        self, group: str, contenders: Sequence[Contender], params: Mapping[str, Any], rounds: int | None
+        self, contenders: Sequence[Contender], params: Mapping[str, Any], rounds: int | None
     ) -> dict[str, Measured]:
         config = self._request.config
         cache: dict[str, Any] = config.stash.setdefault(_CACHE, {})
-        key = json.dumps([group, params], sort_keys=True, default=str)
+        count = 1 if self._benchmark.disabled else rounds or config.getoption("rounds")
+        chosen = [c for c in self._selected(contenders) if c.missing() is None]
+        # Rows of the targets that one run answers (size and speed of one store) share its samples.
+        work_of = [(c.name, c.function, dict(c.params)) for c in chosen]
+        key = json.dumps([work_of, params, count], sort_keys=True, default=str)
         if key not in cache:
-            count = 1 if self._benchmark.disabled else rounds or config.getoption("rounds")
-            chosen = [c for c in self._selected(contenders) if c.missing() is None]
             work = config.getoption("work")
             try:
                 cache[key] = alternate(chosen, params, count, None if work is None else Path(work))

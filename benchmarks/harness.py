@@ -21,6 +21,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 import statistics
@@ -48,7 +49,10 @@ class Outcome:
     rows: int
     digest: str
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further figures; numbers are reported as the median of the rounds, anything else as in the last."""
+    """Further figures; numbers are reported as the median of the rounds, anything else as in the last.
+
+    Entries named ``*_seconds_each`` hold the samples of another measured part, see ``Contest``.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,20 +83,21 @@ class Contender:
 class Timer:
     """Times a measured part: ``with timer: ...`` once or more; `seconds` holds one entry per part.
 
-    Processor and io of the measured parts alone are counted too. With `reset_peaks`, what memory was taken
-    before the first part is forgotten.
+    Processor and io of the measured parts alone are counted too. With `reset_peaks` that goes for memory as
+    well: peaks outside of the measured parts do not count.
     """
 
     def __init__(self, reset_peaks: bool = False) -> None:
         self.seconds: list[float] = []
-        self._reset_peaks = reset_peaks
+        self._peaks = reset_peaks
 
     def __enter__(self) -> Self:
         self._meter = meter.active
         if self._meter is not None:
-            if self._reset_peaks:
-                self._meter.reset_peaks()
-                self._reset_peaks = False
+            if self._peaks:
+                if not self.seconds:
+                    self._meter.reset_peaks()
+                self._meter.watch(True)
             self._before = self._meter.counters()
         self._began = time.perf_counter()
         return self
@@ -101,6 +106,8 @@ class Timer:
         self.seconds.append(time.perf_counter() - self._began)
         if self._meter is not None:
             self._meter.add_timed(self._meter.counters() - self._before)
+            if self._peaks:
+                self._meter.watch(False)
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,15 @@ class Measured:
 
     @property
     def extra(self) -> dict[str, Any]:
-        return _merge([sample.outcome.extra for sample in self.samples])
+        """Figures over the rounds; further lists of samples stay out."""
+        entries = [sample.outcome.extra for sample in self.samples]
+        return _merge(
+            [{k: v for k, v in entry.items() if not k.endswith("_seconds_each")} for entry in entries]
+        )
+
+    def samples_named(self, name: str) -> list[float]:
+        """Return the samples of another measured part, from ``Outcome.extra[name]`` of every round."""
+        return [second for sample in self.samples for second in sample.outcome.extra[name]]
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -158,7 +173,8 @@ def run_child(contender: Contender, params: Mapping[str, Any], work_root: Path |
     asked = {**params, **contender.params}
     work = tempfile.mkdtemp(prefix="segue-bench-", dir=work_root)
     try:
-        os.sync()  # what the one before left dirty is not to be paid for by this one
+        if asked.get("scale") != "small":
+            os.sync()  # what the one before left dirty is not to be paid for by this one
         done = subprocess.run(
             [
                 sys.executable,
@@ -285,6 +301,34 @@ def figure(unit: str, rows: int, seconds: float) -> float:
     raise ValueError(f"unit {unit!r} needs value=..., the name of a figure in Outcome.extra")
 
 
+def histogram(latencies: Sequence[float]) -> dict[str, list[float]]:
+    """Counts of latencies (seconds) in eighths of powers of two: ``{"upper_ms": [...], "count": [...]}``."""
+    counts: dict[int, int] = {}
+    for latency in latencies:
+        bucket = math.ceil(8 * math.log2(max(latency, 1e-7) * 1e3))
+        counts[bucket] = counts.get(bucket, 0) + 1
+    return {"upper_ms": [2 ** (b / 8) for b in sorted(counts)], "count": [counts[b] for b in sorted(counts)]}
+
+
+def percentiles(latencies: Sequence[float], prefix: str = "") -> dict[str, float]:
+    """Return p50, p99, p99.9 and the worst of latencies (seconds), in milliseconds."""
+    ordered = sorted(latencies)
+    shares = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
+    found = {
+        name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in shares.items()
+    }
+    found["worst_ms"] = ordered[-1]
+    return {prefix + name: seconds * 1e3 for name, seconds in found.items()}
+
+
+def thin(latencies: Sequence[float], most: int = 500) -> list[float]:
+    """Return quantiles, the extremes among them, so that thousands of latencies need not all be kept."""
+    ordered = sorted(latencies)
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
+
+
 def evict(path: Path) -> None:
     """Drop a file's, or a directory's files', clean pages from the page cache, for a cold start."""
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
@@ -317,10 +361,13 @@ def _environment(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _merge(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return medians of numbers and the last of anything else."""
+    """Return medians of numbers, the largest of what is named worst, and the last of anything else."""
     merged: dict[str, Any] = {}
     for name in {name: None for entry in entries for name in entry}:
         values = [entry[name] for entry in entries if entry.get(name) is not None]
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        merged[name] = statistics.median(values) if values and numbers else (values[-1] if values else None)
+        if values and numbers:
+            merged[name] = max(values) if name.startswith("worst") else statistics.median(values)
+        else:
+            merged[name] = values[-1] if values else None
     return merged

@@ -56,6 +56,7 @@ class Meter:
         self._peak_anonymous = 0
         self._peak_mapped = 0
         self._timed: Counters | None = None
+        self._watching = True
 
     def __enter__(self) -> Self:
         global active
@@ -81,6 +82,8 @@ class Meter:
             here = _resident(pid)
             anonymous, mapped = anonymous + here[0], mapped + here[1]
         with self._lock:
+            if not self._watching:
+                return
             self._peak_anonymous = max(self._peak_anonymous, anonymous)
             self._peak_mapped = max(self._peak_mapped, mapped)
 
@@ -88,7 +91,15 @@ class Meter:
         """Forget the peaks so far: what set-up took does not count."""
         with self._lock:
             self._peak_anonymous = self._peak_mapped = 0
-        self.look()
+
+    def watch(self, watching: bool) -> None:
+        """Let samples of memory count, or no longer: what reading the output back takes does not."""
+        if not watching:
+            self.look()
+        with self._lock:
+            self._watching = watching
+        if watching:
+            self.look()
 
     def counters(self) -> Counters:
         """Counters of this process and its living or reaped children, now."""
@@ -111,7 +122,7 @@ class Meter:
             "wall_seconds": self._wall,
             "cpu_seconds": used.cpu_seconds,
             "read_bytes": used.read_bytes if _PROC else None,
-            "written_bytes": used.written_bytes if _PROC else None,
+            "written_bytes": max(used.written_bytes, 0) if _PROC else None,
             "read_syscall_bytes": used.read_syscall_bytes if _PROC else None,
             "written_syscall_bytes": used.written_syscall_bytes if _PROC else None,
             "memory_anonymous": self._peak_anonymous if _PROC else None,

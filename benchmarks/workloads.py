@@ -25,6 +25,8 @@ from segue import datagen
 ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 """Events of a scale; suites that are slow in small steps take a share."""
 
+_BATCH_ROWS = 64_000  # of the files: a multiple of what the suites send at a time
+
 EVENT_COLUMNS = ["user_id", "song_id", "timestamp", "country", "device", "ms_played"]
 """The event of the targets page; datagen's plays have more columns."""
 
@@ -39,15 +41,17 @@ class Workload:
 
 
 def _events(rows: int) -> Iterator[pa.RecordBatch]:
-    for batch in datagen.plays(rows):
+    for batch in datagen.plays(rows, batch_rows=_BATCH_ROWS):
         yield batch.select(EVENT_COLUMNS)
 
 
 WORKLOADS: dict[str, Workload] = {
     "events": Workload(_events, ("user_id",), "timestamp"),
-    "plays": Workload(datagen.plays, ("user_id",), "timestamp"),
-    "readings": Workload(datagen.readings, ("sensor",), "at"),
-    "trades": Workload(datagen.trades, ("account", "symbol"), "executed"),
+    "plays": Workload(lambda rows: datagen.plays(rows, batch_rows=_BATCH_ROWS), ("user_id",), "timestamp"),
+    "readings": Workload(lambda rows: datagen.readings(rows, batch_rows=_BATCH_ROWS), ("sensor",), "at"),
+    "trades": Workload(
+        lambda rows: datagen.trades(rows, batch_rows=_BATCH_ROWS), ("account", "symbol"), "executed"
+    ),
     "dim_songs": Workload(lambda rows: iter(datagen.dim_songs(datagen.Plays(songs=rows)).to_batches())),
     "dim_artists": Workload(lambda rows: iter(datagen.dim_artists(datagen.Plays(artists=rows)).to_batches())),
 }
@@ -98,8 +102,5 @@ def load(file: str | Path) -> pa.Table:
 
 
 def batches(table: pa.Table, size: int) -> list[pa.RecordBatch]:
-    """Cut a table into record batches of `size` rows (the last may have fewer), as a service sends them."""
-    cut = []
-    for start in range(0, table.num_rows, size):
-        cut.append(table.slice(start, size).combine_chunks().to_batches()[0])
-    return cut
+    """Cut a table into mapped record batches of `size` rows (fewer at the ends of the file's own batches)."""
+    return table.to_batches(max_chunksize=size)

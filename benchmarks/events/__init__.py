@@ -1,0 +1,1 @@
+"""Act 1: ingest, acknowledgement latency, point reads and recovery, beside key-value stores."""

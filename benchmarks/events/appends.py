@@ -1,0 +1,84 @@
+"""What is measured of appends: one call per event, batches, and a long run with its files and memory."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import meter, workloads
+from benchmarks.events.encoding import EVENT_BYTES, Dictionaries, Digest
+from benchmarks.events.stores import Store, open_store, rows_of
+from benchmarks.harness import Outcome, Timer
+
+BATCH_ROWS = 1000
+
+
+def one_call(work: Path, params: dict[str, Any]) -> Outcome:
+    """Append rows one call each; the rows are Python tuples made beforehand."""
+    table = workloads.load(params["events"])
+    dictionaries = Dictionaries(table)
+    rows = [row for batch in table.slice(0, params["rows"]).to_batches() for row in rows_of(batch)]
+    timer = Timer(reset_peaks=True)
+    with open_store(params["store"], work / "db", params["durability"], dictionaries) as store:
+        with timer:
+            store.append_rows(rows)
+        return _outcome(store, timer)
+
+
+def batches(work: Path, params: dict[str, Any]) -> Outcome:
+    """Append record batches of 1000 rows."""
+    table = workloads.load(params["events"])
+    sent = workloads.batches(table.slice(0, params["rows"]), params.get("batch_rows", BATCH_ROWS))
+    timer = Timer(reset_peaks=True)
+    with open_store(params["store"], work / "db", params["durability"], Dictionaries(table)) as store:
+        with timer:
+            for number, batch in enumerate(sent):
+                store.append_batch(batch, number * BATCH_ROWS)
+        return _outcome(store, timer)
+
+
+def sustained(work: Path, params: dict[str, Any]) -> Outcome:
+    """Append all events in batches of 1000 by tenths, then wait for flushes and compaction.
+
+    The figure ``sustained_percent`` is the rate of the last tenth over that of the first; the seconds
+    are those of all appends and of what the background had left to do, bytes written include both.
+    """
+    table = workloads.load(params["events"])
+    tenth = -(-table.num_rows // 10 // BATCH_ROWS) * BATCH_ROWS
+    appends = []
+    timer = Timer(reset_peaks=True)
+    before = _written()
+    with open_store(params["store"], work / "db", params["durability"], Dictionaries(table)) as store:
+        for start in range(0, table.num_rows, tenth):
+            sent = workloads.batches(table.slice(start, tenth), BATCH_ROWS)
+            with timer:
+                for number, batch in enumerate(sent):
+                    store.append_batch(batch, start + number * BATCH_ROWS)
+            appends.append(timer.seconds[-1] / sum(batch.num_rows for batch in sent))
+        began = time.perf_counter()
+        with timer:
+            settled = store.settle() - began  # without the wait to see that nothing more happens
+        whole = sum(timer.seconds[:-1]) + settled
+        written = _written() - before
+        size = sum(file.stat().st_blocks * 512 for file in (work / "db").rglob("*") if file.is_file())
+        outcome = _outcome(store, timer)
+    extra = {
+        "sustained_percent": 100 * appends[0] / appends[-1],
+        "tenths_rows_per_second": [round(1 / seconds) for seconds in appends],
+        "settle_seconds": settled,
+        "store_bytes": size,
+        "store_bytes_per_event": size / table.num_rows,
+        "written_per_byte": written / (table.num_rows * EVENT_BYTES),
+    }
+    return Outcome([whole], outcome.rows, outcome.digest, extra)
+
+
+def _written() -> int:
+    return meter.active.counters().written_bytes if meter.active is not None else 0
+
+
+def _outcome(store: Store, timer: Timer) -> Outcome:
+    digest = Digest()
+    store.add_to(digest)
+    return Outcome(timer.seconds, digest.rows, str(digest))

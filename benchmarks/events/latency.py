@@ -1,0 +1,106 @@
+"""Acknowledgement latency, open loop: arrivals are fixed beforehand, and waiting in line counts.
+
+1,000 batches a second of 100 events arrive whether or not the one before is acknowledged; a batch's latency
+runs from its arrival to its acknowledgement. Meanwhile the store flushes, by itself and when a second thread
+says so. The bare loop writes the same packed events with ``pwrite`` + ``fdatasync`` into a preallocated file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import workloads
+from benchmarks.events.encoding import EVENT_BYTES, Dictionaries, Digest, pack_rows
+from benchmarks.events.stores import open_store
+from benchmarks.harness import Outcome, Timer, histogram, percentiles, thin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCHES_PER_SECOND = 1000
+BATCH_ROWS = 100
+FLUSHES = 4
+"""Asked for during the run, beside those by itself."""
+
+
+def store(work: Path, params: dict[str, Any]) -> Outcome:
+    table, sent = _input(params)
+    with open_store(params["store"], work / "db", params["durability"], Dictionaries(table)) as opened:
+        period = len(sent) / BATCHES_PER_SECOND / (FLUSHES + 1)
+        stop = threading.Event()
+
+        def flush() -> None:
+            while not stop.wait(period):
+                opened.flush()
+
+        flusher = threading.Thread(target=flush)
+        flusher.start()
+        try:
+            latencies = _open_loop(sent, opened.append_batch)
+        finally:
+            stop.set()
+            flusher.join()
+        digest = Digest()
+        opened.add_to(digest)
+    return _outcome(latencies, digest)
+
+
+def bare(work: Path, params: dict[str, Any]) -> Outcome:
+    """The least that any store must do: the bytes in a file, synced."""
+    _, sent = _input(params)
+    packed = [pack_rows(batch) for batch in sent]
+    sync = params["durability"] == "commit"
+    fdatasync = getattr(os, "fdatasync", os.fsync)
+    descriptor = os.open(work / "log", os.O_RDWR | os.O_CREAT)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, sum(map(len, packed)))
+        os.fsync(descriptor)
+
+        def write(data: bytes, first: int) -> None:
+            os.pwrite(descriptor, data, first * EVENT_BYTES)
+            if sync:
+                fdatasync(descriptor)
+
+        latencies = _open_loop(packed, write)
+    finally:
+        os.close(descriptor)
+    digest = Digest()
+    digest.add_bare((work / "log").read_bytes())
+    return _outcome(latencies, digest)
+
+
+def _input(params: dict[str, Any]) -> tuple[pa.Table, list[pa.RecordBatch]]:
+    table = workloads.load(params["events"])
+    rows = int(params["seconds"] * BATCHES_PER_SECOND) * BATCH_ROWS
+    return table, workloads.batches(table.slice(0, rows), BATCH_ROWS)
+
+
+def _open_loop(items: list[Any], send: Callable[[Any, int], object]) -> list[float]:
+    timer = Timer(reset_peaks=True)
+    latencies = [0.0] * len(items)
+    clock, sleep = time.perf_counter, time.sleep
+    with timer:
+        start = clock() + 0.01
+        for number, item in enumerate(items):
+            arrival = start + number / BATCHES_PER_SECOND
+            wait = arrival - clock()
+            if wait > 0:
+                sleep(wait)
+            send(item, number * BATCH_ROWS)
+            latencies[number] = clock() - arrival
+    return latencies
+
+
+def _outcome(latencies: list[float], digest: Digest) -> Outcome:
+    span = len(latencies) / BATCHES_PER_SECOND + latencies[-1]
+    extra: dict[str, Any] = percentiles(latencies)
+    extra["histogram"] = histogram(latencies)
+    extra["events_per_second"] = len(latencies) * BATCH_ROWS / span
+    extra["latencies"] = len(latencies)
+    return Outcome(thin(latencies), digest.rows, str(digest), extra)

@@ -1,0 +1,71 @@
+"""Reads of one user: the last 50 plays of users who have some, and of users who do not exist; warm."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import workloads
+from benchmarks.events.encoding import Dictionaries
+from benchmarks.events.stores import Store, open_store
+from benchmarks.harness import Outcome, histogram, percentiles, thin
+
+BATCH_ROWS = 1000
+LIMIT = 50
+
+
+def last_50(work: Path, params: dict[str, Any]) -> Outcome:
+    """Store all events, settle, then ask: each user once untimed (warm), then once timed."""
+    table = workloads.load(params["events"])
+    present, absent = _users(table["user_id"].to_numpy(), params["queries"])
+    with open_store(params["store"], work / "db", "os", Dictionaries(table)) as store:
+        for number, batch in enumerate(workloads.batches(table, BATCH_ROWS)):
+            store.append_batch(batch, number * BATCH_ROWS)
+        store.settle()
+        _ask(store, present)
+        latencies, found = _ask(store, present)
+        _ask(store, absent)
+        before = store.counters()
+        absent_latencies, nothing = _ask(store, absent)
+        after = store.counters()
+    if any(nothing):
+        raise AssertionError("a user who does not exist has events")
+    extra: dict[str, Any] = percentiles(latencies) | percentiles(absent_latencies, "absent_")
+    extra["histogram"] = histogram(latencies)
+    extra["absent_histogram"] = histogram(absent_latencies)
+    extra["absent_seconds_each"] = thin(absent_latencies)
+    extra["tables"] = after.get("tables")
+    if "bloom_probes" in after:
+        probes = after["bloom_probes"] - before["bloom_probes"]
+        useful = after["bloom_useful"] - before["bloom_useful"]
+        extra["bloom_probes_per_query"] = probes / len(absent)
+        extra["filtered_percent"] = 100 * useful / probes if probes else None
+    answers = [songs for _, songs in sorted(zip(present, found, strict=True))]
+    digest = f"{sum(map(len, answers))} of {len(answers)}: {hash(tuple(map(tuple, answers))):x}"
+    return Outcome(thin(latencies), len(latencies), digest, extra)
+
+
+def _users(users: np.ndarray, queries: int) -> tuple[list[int], list[int]]:
+    """Users as often as they play, and ids in the same range that never do."""
+    rng = np.random.default_rng(7)
+    present = rng.choice(users, queries)
+    known = np.unique(users)
+    candidates = rng.integers(known[0], known[-1], 20 * queries)
+    absent = candidates[~np.isin(candidates, known)][:queries]
+    if not len(absent):
+        absent = np.arange(known[-1] + 1, known[-1] + 1 + queries)
+    return present.tolist(), absent.tolist()
+
+
+def _ask(store: Store, users: list[int]) -> tuple[list[float], list[list[int]]]:
+    latencies, found = [], []
+    clock = time.perf_counter
+    for user in users:
+        began = clock()
+        answer = store.last(user, LIMIT)
+        latencies.append(clock() - began)
+        found.append(store.songs(answer))
+    return latencies, found

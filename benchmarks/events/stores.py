@@ -1,0 +1,433 @@
+"""Event stores behind one small interface: ours and the peers, each set up as its documentation recommends.
+
+``durability`` is ``os`` (survives a killed process), ``interval`` (synced every few milliseconds) or
+``commit`` (on return it survives power loss). Loops over rows lie in the stores, so that no contender pays
+for an indirection that another does not have. What the packing of untyped bytes costs is part of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.events.encoding import KEY, VALUE, Dictionaries, Digest, Row, pack
+
+INTERVAL = 0.005
+"""Seconds between syncs with durability ``interval``: what Segue does by default."""
+
+OPTIONS = {
+    "segue": "defaults; Arrow in and out; flushes and compaction in the background",
+    "rocksdict": "WriteBatch; 20-byte keys (user, time, counter); LZ4, bottommost zstd; 16 KiB blocks, bloom "
+    "filter 10 bits, prefix extractor 8 bytes, index and filter blocks in a block cache of 64 MiB; write "
+    "buffers 3 x 64 MiB, dynamic levels, bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
+    "plyvel": "WriteBatch; the same keys; Snappy, bloom filter 10 bits, write buffer and block cache 64 MiB",
+    "lmdb": "the same keys; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
+    "sqlite3": "a table without an index (it cannot answer by user without a full scan); WAL journal; "
+    "executemany, one transaction a batch; synchronous FULL where durable, else OFF",
+    "duckdb": "a table without an index; INSERT ... SELECT from the Arrow batch, one transaction a batch; "
+    "its WAL is synced at each commit",
+}
+
+
+class Store(ABC):
+    """An open store in a directory of its own."""
+
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        self.directory = directory
+        self.durability = durability
+        self.dictionaries = dictionaries
+
+    @abstractmethod
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        """One call per event."""
+
+    @abstractmethod
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        """All events of a batch, atomically; the first has the counter `first`."""
+
+    @abstractmethod
+    def add_to(self, digest: Digest) -> None:
+        """Read everything back."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write what is in memory to tables."""
+
+    @abstractmethod
+    def settle(self) -> float:
+        """Flush, wait until the background has nothing left to do, and return when it was done."""
+
+    def last(self, user: int, limit: int) -> Any:
+        """Return the newest events of a user, in whatever form the store gives columns of values."""
+        raise NotImplementedError
+
+    def songs(self, found: Any) -> list[int]:
+        """Return the songs in what :meth:`last` returned, for comparison."""
+        raise NotImplementedError
+
+    def counters(self) -> dict[str, int]:
+        """Return the store's own counters, where it has any."""
+        return {}
+
+
+class SegueStore(Store):
+    NAME = "listens"
+
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        import segue
+        from benchmarks.workloads import EVENT_COLUMNS
+        from segue import datagen
+
+        self.db = segue.open(directory, durability=durability)
+        if self.NAME in self.db.events():
+            self.events = self.db.events(self.NAME)
+        else:
+            schema = pa.schema([datagen.PLAYS_SCHEMA.field(name) for name in EVENT_COLUMNS])
+            self.events = self.db.create_events(self.NAME, schema, key="user_id", time="timestamp")
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        append = self.events.append
+        for row in rows:
+            append(*row)
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        self.events.append_batch(batch)
+
+    def add_to(self, digest: Digest) -> None:
+        for batch in self.events.scan().batches():
+            digest.add_table(pa.Table.from_batches([batch]), self.dictionaries)
+
+    def flush(self) -> None:
+        self.events.flush()
+
+    def settle(self) -> float:
+        self.flush()
+        before, since = None, time.perf_counter()
+        while time.perf_counter() - since < 0.3:  # the background has written nothing for a while
+            stats = self.events.stats()
+            now = (stats.tables, stats.table_bytes, stats.table_bytes_written)
+            if now != before:
+                before, since = now, time.perf_counter()
+            time.sleep(0.02)
+        return since
+
+    def last(self, user: int, limit: int) -> pa.Table:
+        return self.events.scan(key=user, descending=True, limit=limit).to_arrow()
+
+    def songs(self, found: pa.Table) -> list[int]:
+        return found["song_id"].to_pylist()
+
+    def counters(self) -> dict[str, int]:
+        stats = self.events.stats()
+        return {
+            "bloom_probes": stats.bloom_probes,
+            "bloom_useful": stats.bloom_useful,
+            "tables": stats.tables,
+        }
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class _Synced:
+    """Calls a store's sync every few milliseconds from a thread, for durability ``interval``."""
+
+    def __init__(self, sync: Any, wanted: bool) -> None:
+        self._stop = threading.Event()
+        self._sync = sync
+        self._thread = threading.Thread(target=self._loop, daemon=True) if wanted else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            self._sync()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+class RocksStore(Store):
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        import rocksdict
+
+        self._new_batch = rocksdict.WriteBatch
+        self.db = rocksdict.Rdict(str(directory), self.options())
+        write = rocksdict.WriteOptions()
+        write.sync = durability == "commit"
+        self.db.set_write_options(write)
+        read = rocksdict.ReadOptions()
+        read.set_prefix_same_as_start(True)
+        self._within_user = read
+        every = rocksdict.ReadOptions()
+        every.set_total_order_seek(True)
+        self._everything = every
+        self._synced = _Synced(lambda: self.db.flush_wal(True), durability == "interval")
+
+    @staticmethod
+    def options() -> Any:
+        import rocksdict
+
+        blocks = rocksdict.BlockBasedOptions()
+        blocks.set_block_size(16 << 10)
+        blocks.set_bloom_filter(10, False)
+        blocks.set_cache_index_and_filter_blocks(True)
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        blocks.set_block_cache(rocksdict.Cache(64 << 20))
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(blocks)
+        options.set_prefix_extractor(rocksdict.SliceTransform.create_fixed_prefix(8))
+        options.set_memtable_prefix_bloom_ratio(0.1)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        options.set_bottommost_compression_type(rocksdict.DBCompressionType.zstd())
+        options.set_level_compaction_dynamic_level_bytes(True)
+        options.set_bytes_per_sync(1 << 20)
+        options.set_write_buffer_size(64 << 20)
+        options.set_max_write_buffer_number(3)
+        options.increase_parallelism(2)
+        return options
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        put, key, value = self.db.put, KEY.pack, VALUE.pack
+        country, device = self.dictionaries.country_code, self.dictionaries.device_code
+        for counter, (user, song, at, land, kind, ms) in enumerate(rows):
+            put(key(user, at, counter), value(song, country[land], device[kind], ms))
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        self.put_pairs(zip(*pack(batch, first), strict=True))
+
+    def put_pairs(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        writes = self._new_batch(raw_mode=True)
+        put = writes.put
+        for key, value in pairs:
+            put(key, value)
+        self.db.write(writes)
+
+    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self.db.items(read_opt=self._everything))
+
+    def add_to(self, digest: Digest) -> None:
+        digest.add_pairs(self.pairs())
+
+    def flush(self) -> None:
+        self.db.flush()
+
+    def settle(self) -> float:
+        self.flush()
+        waiting = (
+            "rocksdb.mem-table-flush-pending",
+            "rocksdb.compaction-pending",
+            "rocksdb.num-running-compactions",
+        )
+        while any(self.db.property_int_value(name) for name in waiting):
+            time.sleep(0.02)
+        return time.perf_counter()
+
+    def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
+        newest = KEY.pack(user, (1 << 64) - 1, (1 << 32) - 1)
+        found = []
+        unkey, unvalue = KEY.unpack, VALUE.unpack
+        # The iterator stops at the prefix's end by itself.
+        for key, value in self.db.items(backwards=True, from_key=newest, read_opt=self._within_user):
+            found.append(unkey(key) + unvalue(value))
+            if len(found) == limit:
+                break
+        return found
+
+    def songs(self, found: list[tuple[int, ...]]) -> list[int]:
+        return [row[3] for row in found]
+
+    def close(self) -> None:
+        self._synced.close()
+        self.db.close()
+
+
+class _NoTables(Store):
+    """A store of which no suite asks that it flushes."""
+
+    def flush(self) -> None:
+        raise NotImplementedError
+
+    def settle(self) -> float:
+        raise NotImplementedError
+
+
+class LevelStore(_NoTables):
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        import plyvel
+
+        self.db = plyvel.DB(
+            str(directory),
+            create_if_missing=True,
+            write_buffer_size=64 << 20,
+            lru_cache_size=64 << 20,
+            bloom_filter_bits=10,
+        )
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        put, key, value = self.db.put, KEY.pack, VALUE.pack
+        country, device = self.dictionaries.country_code, self.dictionaries.device_code
+        commit, interval = self.durability == "commit", self.durability == "interval"
+        due = time.monotonic() + INTERVAL
+        for counter, (user, song, at, land, kind, ms) in enumerate(rows):
+            sync = commit
+            if interval and (now := time.monotonic()) >= due:  # it has no other way to sync its log
+                sync, due = True, now + INTERVAL
+            put(key(user, at, counter), value(song, country[land], device[kind], ms), sync=sync)
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        with self.db.write_batch(sync=self.durability == "commit") as writes:
+            put = writes.put
+            for key, value in zip(*pack(batch, first), strict=True):
+                put(key, value)
+
+    def add_to(self, digest: Digest) -> None:
+        digest.add_pairs(self.db.iterator())
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class LmdbStore(_NoTables):
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        import lmdb
+
+        # The map is address space, not disk: as much as any scale needs.
+        self.env = lmdb.open(str(directory), map_size=64 << 30, sync=durability == "commit")
+        self._synced = _Synced(lambda: self.env.sync(True), durability == "interval")
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        begin, key, value = self.env.begin, KEY.pack, VALUE.pack
+        country, device = self.dictionaries.country_code, self.dictionaries.device_code
+        for counter, (user, song, at, land, kind, ms) in enumerate(rows):
+            with begin(write=True) as transaction:
+                transaction.put(key(user, at, counter), value(song, country[land], device[kind], ms))
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        with self.env.begin(write=True) as transaction, transaction.cursor() as cursor:
+            cursor.putmulti(zip(*pack(batch, first), strict=True))
+
+    def add_to(self, digest: Digest) -> None:
+        with self.env.begin() as transaction, transaction.cursor() as cursor:
+            digest.add_pairs(iter(cursor))
+
+    def close(self) -> None:
+        self._synced.close()
+        self.env.close()
+
+
+_TABLE = (
+    "(user_id BIGINT, song_id INTEGER, happened {time}, country {text}, device {text}, ms_played INTEGER)"
+)
+
+
+class SqliteStore(_NoTables):
+    INSERT = "INSERT INTO listens VALUES (?, ?, ?, ?, ?, ?)"
+
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.db = sqlite3.connect(directory / "events.sqlite", isolation_level=None)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'commit' else 'OFF'}")
+        self.db.execute("CREATE TABLE IF NOT EXISTS listens " + _TABLE.format(time="INTEGER", text="TEXT"))
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        execute, insert = self.db.execute, self.INSERT
+        for row in rows:
+            execute(insert, row)
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        self.db.execute("BEGIN")
+        self.db.executemany(self.INSERT, rows_of(batch))
+        self.db.execute("COMMIT")
+
+    def add_to(self, digest: Digest) -> None:
+        cursor = self.db.execute("SELECT * FROM listens")
+        while rows := cursor.fetchmany(1 << 16):
+            user, song, at, country, device, ms = zip(*rows, strict=True)
+            table = pa.table(
+                {
+                    "user_id": pa.array(user, pa.int64()),
+                    "song_id": pa.array(song, pa.int32()),
+                    "timestamp": pa.array(at, pa.int64()),
+                    "country": pa.array(country, pa.string()),
+                    "device": pa.array(device, pa.string()),
+                    "ms_played": pa.array(ms, pa.int32()),
+                }
+            )
+            digest.add_table(table, self.dictionaries)
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class DuckdbStore(_NoTables):
+    def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        super().__init__(directory, durability, dictionaries)
+        import duckdb
+
+        if durability != "commit":
+            raise ValueError("DuckDB syncs its log at every commit; there is no other way")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.db = duckdb.connect(directory / "events.duckdb")
+        self.db.execute(
+            "CREATE TABLE IF NOT EXISTS listens " + _TABLE.format(time="TIMESTAMP", text="VARCHAR")
+        )
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        raise NotImplementedError("its documentation advises against inserting row by row")
+
+    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+        self.db.register("batch", batch)
+        self.db.execute("INSERT INTO listens SELECT * FROM batch")
+        self.db.unregister("batch")
+
+    def add_to(self, digest: Digest) -> None:
+        reader = self.db.execute("SELECT * RENAME (happened AS timestamp) FROM listens").to_arrow_table()
+        digest.add_table(reader, self.dictionaries)
+
+    def close(self) -> None:
+        self.db.close()
+
+
+STORES: dict[str, type[Store]] = {
+    "segue": SegueStore,
+    "rocksdict": RocksStore,
+    "plyvel": LevelStore,
+    "lmdb": LmdbStore,
+    "sqlite3": SqliteStore,
+    "duckdb": DuckdbStore,
+}
+
+
+def open_store(
+    name: str, directory: Path, durability: str, dictionaries: Dictionaries
+) -> contextlib.closing[Any]:
+    """Open, or make, the store `name`; a context manager that closes it."""
+    return contextlib.closing(STORES[name](directory, durability, dictionaries))
+
+
+def rows_of(batch: pa.RecordBatch) -> list[Row]:
+    """Return plain Python rows; time as microseconds."""
+    columns = [batch[name] for name in ("user_id", "song_id", "timestamp", "country", "device", "ms_played")]
+    columns[2] = columns[2].view(pa.int64())
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))

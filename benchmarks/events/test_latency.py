@@ -1,0 +1,63 @@
+"""Acknowledgement at a steady 100 K events/s, open loop, beside a bare ``pwrite`` + ``fdatasync`` loop."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.contest import Contest
+from benchmarks.events.stores import OPTIONS
+from benchmarks.harness import Contender
+
+SECONDS = {"small": 1, "medium": 20, "large": 60}
+ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
+
+PLAN = {"medium": (2e9, 360), "large": (5e9, 1000)}
+
+SEGUE = Contender(
+    "segue", "benchmarks.events.latency:store", options=OPTIONS["segue"], params={"store": "segue"}
+)
+ROCKSDICT = Contender(
+    "rocksdict",
+    "benchmarks.events.latency:store",
+    requires=("rocksdict",),
+    options=OPTIONS["rocksdict"],
+    params={"store": "rocksdict"},
+)
+BARE = Contender(
+    "pwrite+fdatasync",
+    "benchmarks.events.latency:bare",
+    options="packed events of 28 bytes into a preallocated file; no store, no index",
+)
+DURABLE = [SEGUE, ROCKSDICT, BARE]
+UNSYNCED = [SEGUE, BARE]
+
+
+@pytest.mark.parametrize("contender", DURABLE, ids=lambda c: c.name)
+def test_acknowledgement(contest: Contest, contender: Contender, scale: str):
+    params = {"events": str(workloads.path("events", ROWS[scale])), "seconds": SECONDS[scale]}
+    contest(
+        "events/latency",
+        DURABLE,
+        contender,
+        params={**params, "durability": "commit"},
+        unit="ms",
+        value="p50_ms",
+        durability="commit",
+        load="open loop, 1000 batches/s of 100 events, one caller",
+    )
+
+
+@pytest.mark.parametrize("contender", UNSYNCED, ids=lambda c: c.name)
+def test_stalls_without_a_disk_to_wait_for(contest: Contest, contender: Contender, scale: str):
+    params = {"events": str(workloads.path("events", ROWS[scale])), "seconds": SECONDS[scale]}
+    contest(
+        "events/latency-unsynced",
+        UNSYNCED,
+        contender,
+        params={**params, "durability": "os"},
+        unit="ms",
+        value="worst_ms",
+        durability="os",
+        load="open loop, 1000 batches/s of 100 events, one caller",
+    )

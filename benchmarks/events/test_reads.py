@@ -1,0 +1,48 @@
+"""The last 50 plays of a user beside RocksDB's prefix scan, and users who do not exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.contest import Contest
+from benchmarks.events.stores import OPTIONS
+from benchmarks.harness import Contender
+
+ROWS = {"small": 150_000, "medium": 10_000_000, "large": 100_000_000}
+QUERIES = {"small": 500, "medium": 10_000, "large": 10_000}
+
+PLAN = {"medium": (2e9, 300), "large": (15e9, 1800)}
+
+CONTENDERS = [
+    Contender(
+        "segue", "benchmarks.events.reads:last_50", options=OPTIONS["segue"], params={"store": "segue"}
+    ),
+    Contender(
+        "rocksdict",
+        "benchmarks.events.reads:last_50",
+        requires=("rocksdict",),
+        options=OPTIONS["rocksdict"] + "; backward iteration within the prefix, rows unpacked to tuples",
+        params={"store": "rocksdict"},
+    ),
+]
+GROUPS = {"events/last-50": ("p99_ms", None), "events/absent": ("absent_p99_ms", "absent_seconds_each")}
+
+
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
+@pytest.mark.parametrize("group", GROUPS)
+def test_last_50_of_a_user(contest: Contest, contender: Contender, scale: str, group: str):
+    value, seconds = GROUPS[group]
+    params = {"events": str(workloads.path("events", ROWS[scale])), "queries": QUERIES[scale]}
+    contest(
+        group,
+        CONTENDERS,
+        contender,
+        params=params,
+        unit="ms",
+        value=value,
+        seconds=seconds,
+        rounds=1 if scale == "large" else None,
+        page_cache="warm",
+        stored_rows=ROWS[scale],
+    )

@@ -1,0 +1,33 @@
+"""Opening the store of a writer that was killed with a full log."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.contest import Contest
+from benchmarks.events.stores import OPTIONS
+from benchmarks.harness import Contender
+
+EVENTS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
+ROWS = {"small": 150_000, "medium": 1_400_000, "large": 1_400_000}
+"""As many as our log holds before its memtable is flushed, at defaults."""
+
+PLAN = {"medium": (1e9, 60), "large": (1e9, 60)}
+
+CONTENDERS = [
+    Contender(
+        name,
+        "benchmarks.events.recovery:reopen",
+        requires=() if name == "segue" else (name,),
+        options=OPTIONS[name],
+        params={"store": name},
+    )
+    for name in ("segue", "rocksdict", "plyvel")
+]
+
+
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
+def test_recovery_of_a_full_log(contest: Contest, contender: Contender, scale: str):
+    params = {"events": str(workloads.path("events", EVENTS[scale])), "rows": ROWS[scale]}
+    contest("events/recovery", CONTENDERS, contender, params=params, durability="os", page_cache="warm")

@@ -1,0 +1,31 @@
+"""Batches of 1000 of other schemas: `readings` (string key, nulls), `trades` (two key columns, decimals)."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.contest import Contest
+from benchmarks.events.schemas import OPTIONS
+from benchmarks.harness import Contender
+
+ROWS = {"small": 30_000, "medium": 500_000, "large": 2_000_000}
+
+PLAN = {"medium": (1e9, 180), "large": (4e9, 600)}
+
+CONTENDERS = [
+    Contender(
+        name,
+        f"benchmarks.events.schemas:{name}",
+        requires=() if name == "segue" else (name,),
+        options=OPTIONS[name],
+    )
+    for name in ("segue", "rocksdict", "plyvel")
+]
+
+
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
+@pytest.mark.parametrize("workload", ["readings", "trades"])
+def test_other_schemas(contest: Contest, contender: Contender, scale: str, workload: str):
+    params = {"events": str(workloads.path(workload, ROWS[scale])), "workload": workload, "durability": "os"}
+    contest(f"events/batches-of-{workload}", CONTENDERS, contender, params=params, durability="os")
