@@ -194,7 +194,7 @@ class EventStore {
   Status SyncTo(uint64_t seq);
   Status WriteManifest(const Manifest& manifest);
   Status FlushOne(Immutable immutable);
-  Result<std::vector<SstMeta>> WriteRun(const MemtableRun& run, const std::vector<TokenEntry>& tokens);
+  Result<std::vector<SstMeta>> WriteRows(const OrderedRows& rows, const std::vector<TokenEntry>& tokens);
   void InstallFlush(const Immutable& immutable, Manifest manifest,
                     std::vector<std::shared_ptr<const SstReader>> tables);
   NewTable NewTables();  // for a TableWriter

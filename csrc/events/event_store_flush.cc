@@ -39,42 +39,47 @@ Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
 }
 
 // A table for each window of many rows; windows of few rows share one.
-Result<std::vector<SstMeta>> EventStore::WriteRun(const MemtableRun& run, const std::vector<TokenEntry>& tokens) {
-  const ColumnBatch& rows = run.batch();
-  const ColumnData& time = rows.columns[static_cast<size_t>(core_->schema.time)];
+Result<std::vector<SstMeta>> EventStore::WriteRows(const OrderedRows& rows, const std::vector<TokenEntry>& tokens) {
+  const std::vector<OrderedRows::Entry>& entries = rows.entries();
+  ColumnData times;
+  times.values.resize(entries.size() * sizeof(int64_t));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    StoreAs<int64_t>(times.values.data() + i * sizeof(int64_t), entries[i].time);
+  }
   WindowHistogram histogram(window_);
-  if (WindowOf(run.min_time(), window_) == WindowOf(run.max_time(), window_)) {
-    histogram.AddWindow(WindowOf(run.min_time(), window_), rows.rows);
-  } else {
-    histogram.Add(time, 0, rows.rows, kNothingExpired);
-  }
+  histogram.Add(times, 0, entries.size(), kNothingExpired);
   const WindowSplit split(histogram, options_.window_rows, kMostFlushFiles);
+  std::vector<uint32_t> file_of(entries.size());
+  split.Route(times, 0, entries.size(), file_of.data());
+  std::vector<std::vector<OrderedRows::Entry>> by_file(split.files());
+  for (size_t i = 0; i < entries.size(); ++i) by_file[file_of[i]].push_back(entries[i]);
+
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, split.files(), NewTables());
-  if (split.files() == 1) {
-    SEGUE_RETURN_IF_ERROR(writer.Add(0, rows));
-    return writer.Finish(tokens);
-  }
-  std::vector<uint32_t> outputs(rows.rows);
-  split.Route(time, 0, rows.rows, outputs.data());
-  std::vector<std::vector<uint32_t>> orders(split.files());
-  for (uint32_t row = 0; row < rows.rows; ++row) orders[outputs[row]].push_back(row);
-  for (size_t file = 0; file < orders.size(); ++file) {
-    SEGUE_RETURN_IF_ERROR(writer.Add(file, rows, orders[file]));
-    if (file + 1 < orders.size()) SEGUE_RETURN_IF_ERROR(writer.Close(file));
+  ColumnBatch block;
+  for (size_t file = 0; file < by_file.size(); ++file) {
+    const std::vector<OrderedRows::Entry>& order = by_file[file];
+    for (size_t begin = 0; begin < order.size(); begin += options_.sst.block_rows) {
+      rows.Gather(order.data() + begin, std::min(options_.sst.block_rows, order.size() - begin), &block);
+      SEGUE_RETURN_IF_ERROR(writer.Add(file, block));
+    }
+    if (file + 1 < by_file.size()) SEGUE_RETURN_IF_ERROR(writer.Close(file));
   }
   return writer.Finish(tokens);
 }
 
 Status EventStore::FlushOne(Immutable immutable) {
-  const std::shared_ptr<const MemtableRun> run = immutable.memtable->Finish();
+  const std::vector<std::shared_ptr<const MemtableRun>> runs = immutable.memtable->Finish();
   std::vector<std::shared_ptr<const SstReader>> tables;
   std::vector<TokenEntry> tokens = std::move(immutable.tokens);
-  if (run) {
+  if (!runs.empty()) {
+    OrderedRows rows(core_->schema);
+    for (const auto& run : runs) rows.AddSource(&run->batch(), &run->prefixes());
+    rows.Merge();
     {
       const std::lock_guard lock(mutex_);
       tokens.insert(tokens.end(), manifest_.tokens.begin(), manifest_.tokens.end());
     }
-    SEGUE_ASSIGN_OR_RETURN(const std::vector<SstMeta> metas, WriteRun(*run, tokens));
+    SEGUE_ASSIGN_OR_RETURN(const std::vector<SstMeta> metas, WriteRows(rows, tokens));
     SEGUE_RETURN_IF_ERROR(OpenTables(metas, &tables));
   }
 
@@ -85,7 +90,7 @@ Status EventStore::FlushOne(Immutable immutable) {
     next = manifest_;
   }
   for (const auto& table : tables) next.tables.push_back({table->meta()});
-  if (run) next.DropTokens(tokens);
+  if (!runs.empty()) next.DropTokens(tokens);
   next.flushed_seq = std::max(next.flushed_seq, immutable.last_seq);
   next.wal_floor = std::max(next.wal_floor, immutable.next_generation);
   SEGUE_RETURN_IF_ERROR(WriteManifest(next));

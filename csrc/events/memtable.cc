@@ -143,24 +143,15 @@ MemtableView Memtable::View() const {
   return view;
 }
 
-std::shared_ptr<const MemtableRun> Memtable::Finish() {
+Memtable::Runs Memtable::Finish() {
   {
     const std::lock_guard lock(mutex_);
     SealSkipListLocked();
   }
   const std::lock_guard merging(merge_mutex_);
   SortPending(true);
-  Runs all;
-  {
-    const std::lock_guard lock(mutex_);
-    all = runs_;
-  }
-  if (all.empty()) return nullptr;
-  if (all.size() == 1) return all[0];
-  auto merged = MemtableRun::Merge(*schema_, all);
   const std::lock_guard lock(mutex_);
-  ReplaceLocked(all, merged);
-  return merged;
+  return runs_;
 }
 
 size_t Memtable::skiplist_rows() const {

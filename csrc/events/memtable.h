@@ -56,8 +56,8 @@ class Memtable {
   bool Behind() const { return behind_.load(std::memory_order_relaxed); }
 
   MemtableView View() const;
-  // All rows as one sorted run (for the flush); null when empty. No Add* may follow.
-  std::shared_ptr<const MemtableRun> Finish();
+  // Sorts what is pending: all rows, in few runs (for the flush). No Add* may follow.
+  std::vector<std::shared_ptr<const MemtableRun>> Finish();
 
   // Relaxed counters: exact when no Add* or merge is under way.
   size_t rows() const { return rows_.load(std::memory_order_relaxed); }

@@ -13,6 +13,7 @@
 
 #include "events/column_batch.h"
 #include "events/memtable_batch.h"
+#include "events/ordered_rows.h"
 #include "events/row_format.h"
 #include "events/skiplist.h"
 
@@ -29,6 +30,7 @@ class MemtableRun {
                                                   const std::vector<std::shared_ptr<const MemtableRun>>& runs);
 
   const ColumnBatch& batch() const { return batch_; }
+  const RawVector<uint64_t>& prefixes() const { return prefixes_; }
   size_t rows() const { return batch_.rows; }
   size_t memory() const { return batch_.memory() + prefixes_.capacity() * sizeof(uint64_t); }
   uint64_t min_seq() const { return min_seq_; }
@@ -41,13 +43,12 @@ class MemtableRun {
 
  private:
   MemtableRun() = default;
+  static std::shared_ptr<const MemtableRun> Copy(const OrderedRows& order);
 
   ColumnBatch batch_;
   RawVector<uint64_t> prefixes_;  // KeyPrefix of each row
   uint64_t min_seq_ = 0, max_seq_ = 0;
   int64_t min_time_ = 0, max_time_ = 0;
-
-  friend class RunAssembler;
 };
 
 }  // namespace segue
