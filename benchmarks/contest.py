@@ -103,6 +103,7 @@ class Contest:
             value=None if value is None else {**measured.usage, **measured.extra}[value],
             options=contender.options,
             requires=contender.requires,
+            role=contender.role,
             params={**asked, **contender.params},
             digest=measured.digest,
             **{

@@ -67,6 +67,8 @@ class Contender:
     options: str = ""
     """Its settings in words, as its documentation recommends; stands in the report."""
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    role: str = "peer"
+    """``limit`` for what no store can beat, such as a bare write loop: shown, but not counted as a peer."""
 
     def missing(self) -> str | None:
         """Why it cannot run here, or None."""
@@ -256,6 +258,10 @@ def annotate(
     """Fill in a benchmark's group and ``extra_info`` as the report reads them, after it ran.
 
     In-process micro-benchmarks call it with the fixture alone; seconds come from its statistics then.
+    Further `facts` that the report knows: ``durability``, ``codec``, ``page_cache``, ``load``; ``unfair``, a
+    sentence on what to hold against the comparison; ``limit_percent`` and ``limit``, how near the machine's
+    own limit it comes and which that is; for scaling, ``x`` with ``x_label`` and ``series`` (one entry per
+    point) or ``points`` (pairs of x and seconds in one entry), and ``slope``, the fitted exponent.
     """
     info = benchmark.extra_info
     benchmark.group = group

@@ -92,10 +92,11 @@ def quantity(value: float, unit: str) -> str:
         return f"{_three(value)}{' x' if unit == 'x' else ''}"
     if unit == "%":
         return f"{value:.4g} %"
+    space = "" if unit in ("B/s", "") else " "
     for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= size:
-            return f"{_three(value / size)} {name} {unit}"
-    return f"{_three(value)} {unit}"
+            return f"{_three(value / size)} {name}{space}{unit}"
+    return f"{_three(value)} {unit}".strip()
 
 
 def _three(value: float) -> str:

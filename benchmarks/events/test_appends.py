@@ -37,6 +37,14 @@ def events(rows: int) -> str:
     return str(workloads.path("events", rows))
 
 
+UNFAIR = (
+    "Segue takes the Arrow batch, or the row of Python values, as it is; the key-value stores need bytes, "
+    "and packing them (vectorised for batches) is part of their time. They get 2-byte codes of the strings "
+    "from dictionaries that the application would have to keep; Segue, SQLite and DuckDB store the strings. "
+    "SQLite and DuckDB append without an index, so that they do less."
+)
+INTERVAL_FACTS = {"durability": "interval, 5 ms", "unfair": UNFAIR}
+
 ONE_CALL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
 INTERVAL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb")
 BATCHES = contenders("batches", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
@@ -47,25 +55,32 @@ SUSTAINED = contenders("sustained", "segue", "rocksdict")
 @pytest.mark.parametrize("contender", ONE_CALL, ids=lambda c: c.name)
 def test_one_call_per_event(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": ONE_CALL_ROWS[scale], "durability": "os"}
-    contest("events/one-call", ONE_CALL, contender, params=params, durability="os")
+    contest("events/one-call", ONE_CALL, contender, params=params, durability="os", unfair=UNFAIR)
 
 
 @pytest.mark.parametrize("contender", INTERVAL, ids=lambda c: c.name)
 def test_one_call_per_event_synced_in_the_background(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": ONE_CALL_ROWS[scale], "durability": "interval"}
-    contest("events/one-call-interval", INTERVAL, contender, params=params, durability="interval, 5 ms")
+    contest(
+        "events/one-call-interval",
+        INTERVAL,
+        contender,
+        params=params,
+        durability="interval, 5 ms",
+        unfair=UNFAIR,
+    )
 
 
 @pytest.mark.parametrize("contender", BATCHES, ids=lambda c: c.name)
 def test_batches_of_1000(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": BATCHED_ROWS[scale], "durability": "os"}
-    contest("events/batches", BATCHES, contender, params=params, durability="os")
+    contest("events/batches", BATCHES, contender, params=params, durability="os", unfair=UNFAIR)
 
 
 @pytest.mark.parametrize("contender", DURABLE, ids=lambda c: c.name)
 def test_batches_of_1000_each_durable(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": DURABLE_ROWS[scale], "durability": "commit"}
-    contest("events/batches-durable", DURABLE, contender, params=params, durability="commit")
+    contest("events/batches-durable", DURABLE, contender, params=params, durability="commit", unfair=UNFAIR)
 
 
 # One long run of each answers four rows: its speed, and what it left on disk and took of memory.
@@ -91,4 +106,7 @@ def test_long_run(contest: Contest, contender: Contender, scale: str, group: str
         value=value,
         rounds=1 if scale == "large" else None,
         durability="interval, 5 ms",
+        unfair="Segue's log is preallocated: 64 MiB of the store's size, whatever the number of events."
+        if group == "events/store-size"
+        else None,
     )

@@ -28,6 +28,7 @@ BARE = Contender(
     "pwrite+fdatasync",
     "benchmarks.events.latency:bare",
     options="packed events of 28 bytes into a preallocated file; no store, no index",
+    role="limit",
 )
 DURABLE = [SEGUE, ROCKSDICT, BARE]
 UNSYNCED = [SEGUE, BARE]

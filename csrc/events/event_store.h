@@ -64,9 +64,6 @@ struct StoreOptions {
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
   uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
-  uint64_t cache_bytes = uint64_t{64} << 20;     // blocks that reads by key keep in memory
-  std::shared_ptr<BlockCache> cache;             // shared with other stores, instead of one of cache_bytes
-  size_t max_open_files = 256;                   // SSTables open for reading at a time
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
   SstOptions sst;
 };
@@ -105,13 +102,11 @@ struct StoreStats {
   uint64_t syncs = 0;
   uint64_t flushes = 0;
   std::array<StallStats, kStallCauses> stalls;
+  uint64_t bloom_probes = 0;
+  uint64_t bloom_useful = 0;                           // probes that spared a read
   std::vector<std::pair<uint64_t, uint64_t>> commits;  // LatencyHistogram::Buckets of WaitDurable
   uint64_t longest_commit_ns = 0;
   uint64_t ns_open = 0;
-  ReadCounts reads;
-  // Of the block cache, which several stores may share:
-  uint64_t cache_bytes = 0;
-  uint64_t cache_capacity = 0;
   std::string background_error;
 };
 
@@ -150,6 +145,7 @@ class EventStore {
   Result<uint64_t> Sync();  // makes all acknowledged rows durable; returns the last of them
   Status Flush();           // everything into SSTables
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
+  void CountBloom(uint64_t probes, uint64_t useful);
   Result<StoreStats> Stats();
   Status Verify();  // reads every checksum of every file
   Status RecordHandoff(uint64_t seq);

@@ -16,10 +16,6 @@ class ScanStream:
     """
     def __arrow_c_schema__(self) -> typing_extensions.CapsuleType: ...
     def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType: ...
-    def next_batch(self) -> typing.Any:
-        """
-        The next batch as (schema, array) capsules; None at the end.
-        """
     def raise_error(self) -> None:
         """
         Raises the error that ended the stream, if one did.
@@ -75,10 +71,6 @@ class EventStore:
     def encode_key(self, schema: typing.Any, array: typing.Any) -> bytes:
         """
         The encoded key of the first row of a batch of the key columns.
-        """
-    def encode_plain_key(self, values: tuple[typing.Any, ...]) -> bytes | None:
-        """
-        The encoded key of integers and strings; None when a value needs another way.
         """
     def flush(self) -> None: ...
     def record_handoff(self, sequence: int) -> None: ...

@@ -1,0 +1,324 @@
+"""The page in Markdown. Every figure comes from the results; what was not measured says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.report.plots import Plot
+from benchmarks.report.results import Entry, Results
+from benchmarks.report.verdict import Verdict, judge_all, shown, times_better
+from benchmarks.targets import TARGETS, quantity
+
+INTRODUCTION = """\
+Made by `python -m benchmarks.report` from results of pytest-benchmark; not edited by hand. Only ratios within
+one run on one machine count: contenders alternate, each in a process of its own, and their outputs are
+checked to be equal. Figures are medians; memory is the peak of anonymous pages, mapped file pages stand
+apart; a spread is the least and the most of the samples.
+"""
+
+ACTS = {
+    "events": "Act 1: ingest",
+    "pipeline": "Act 2: the nightly job",
+    "query": "Act 3: dashboard queries",
+    "journey": "The whole journey",
+}
+_TARGET_GROUPS = {target.group for target in TARGETS}
+
+
+def render(results: Results, plots: Sequence[Plot], directory: str) -> str:
+    """Return the page; plots are linked in `directory` beside it."""
+    verdicts = judge_all(results)
+    images = {act: _images(plots, act, directory) for act in (*ACTS, "kernels", "scaling")}
+    parts = [
+        "# Benchmarks\n",
+        INTRODUCTION,
+        _summary(verdicts),
+        _machine(results),
+        _budgets(verdicts),
+        *(_act(act, title, verdicts, results, images[act]) for act, title in ACTS.items()),
+        _without_targets(results, "kernels", "Kernels", images["kernels"]),
+        _without_targets(results, "scaling", "Scaling", images["scaling"]),
+        _unfair(results, verdicts),
+        _commands(results),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    reached = sum(v.reached is True for v in verdicts)
+    missed = sum(v.reached is False for v in verdicts)
+    rest = len(verdicts) - reached - missed
+    counts = f"**{reached} are reached, {missed} are not**, {rest} are not judged"
+    return f"Of {len(verdicts)} target rows {counts}.\n"
+
+
+def _machine(results: Results) -> str:
+    lines = ["## Machine and versions\n"]
+    for run in results.runs:
+        about: dict[str, Any] = run.get("segue", {})
+        facts: dict[str, Any] = about.get("machine", {})
+        if not facts:
+            continue
+        versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
+        lines.append(
+            f"- {facts['cpu']}, {facts['cores']} cores, {quantity(facts['memory_bytes'], 'bytes')}, "
+            f"{facts['kernel']}, {facts['file_system']}, Python {facts['python']}; {versions}."
+        )
+        lines += _limits(about.get("probes", {}))
+        lines.append(
+            f"- Scale {about.get('scale')}, {about.get('threads')} threads, {about.get('rounds')} rounds, "
+            f"commit {about.get('commit')}, {str(run.get('datetime', ''))[:16]} UTC."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _limits(probes: Mapping[str, float]) -> list[str]:
+    if not probes:
+        return []
+    read, copied = probes["memory_read_bytes_per_second"], probes["memory_copy_bytes_per_second"]
+    written, sync = probes["disk_write_bytes_per_second"], probes["disk_sync_seconds_p50"] * 1e3
+    worst = probes["disk_sync_seconds_max"] * 1e3
+    memory = f"one core reads {quantity(read, 'B/s')} and copies {quantity(copied, 'B/s')}"
+    disk = f"the disk writes {quantity(written, 'B/s')} with a sync"
+    latency = f"4 KiB `pwrite` + `fdatasync` takes {quantity(sync, 'ms')}, at worst {quantity(worst, 'ms')}"
+    return [f"- Limits measured in the run: {memory}; {disk}; {latency}."]
+
+
+def _budgets(verdicts: Sequence[Verdict]) -> str:
+    rows = [
+        [v.target.title, v.target.budget, shown(v) or "not measured"] for v in verdicts if v.target.budget
+    ]
+    return "## The story's budgets\n\n" + table(["row", "the story allows", "Segue"], rows)
+
+
+def _act(act: str, title: str, verdicts: Sequence[Verdict], results: Results, images: Sequence[str]) -> str:
+    mine = [v for v in verdicts if v.target.act == act]
+    rows = []
+    for verdict in mine:
+        target, peer = verdict.target, verdict.best_peer
+        beside = "" if peer is None else f"{peer.name} {quantity(peer.figure, target.unit)}"
+        ratio = "" if peer is None else _times(peer.better)
+        goal = [target.goal_text(), verdict.text]
+        rows.append([target.title, shown(verdict), *goal, beside, ratio, _rows(verdict.entry)])
+    header = ["row", "Segue", "must reach", "verdict", "best peer", "Segue better by", "rows"]
+    parts = [f"## {title}\n", table(header, rows), *images]
+    for group in dict.fromkeys([*(v.target.group for v in mine), *results.groups(f"{act}/")]):
+        entries = results.group(group)
+        if entries:
+            parts.append(_group(group, entries, [v for v in mine if v.target.group == group]))
+    parts.append(_options(act, results))
+    return "\n".join(parts)
+
+
+def _group(group: str, entries: dict[str, Entry], verdicts: Sequence[Verdict]) -> str:
+    """All contenders of one group: figures, ratio, spread and what they used."""
+    first = next(iter(entries.values()))
+    # Heading -> figure, unit, which way is better.
+    columns = {_heading(v.target.figure, v.target.unit): v.target for v in verdicts}
+    figures = {h: (t.figure, t.unit, t.better) for h, t in columns.items()}
+    if not figures:
+        figures = {first.unit: ("value", first.unit, _direction(first.unit))}
+    header = ["contender"]
+    for heading in figures:
+        header += [heading, "Segue better by"]
+    header += ["spread", "memory", "mapped", "read", "written", "CPU"]
+    ours = entries.get("segue")
+    lines = []
+    for name, entry in entries.items():
+        line = [name]
+        for figure, unit, better in figures.values():
+            line += _beside(entry, ours, figure, unit, better)
+        lines.append([*line, *_resources(entry)])
+    titles = (
+        "; ".join(v.target.title for v in verdicts) or group.partition("/")[2].replace("-", " ").capitalize()
+    )
+    notes = f"`{group}`: {_conditions(first)}."
+    reference = [
+        f"{peer} {quantity(figure, v.target.unit)}"
+        for v in verdicts
+        for peer, figure in v.target.reference.items()
+    ]
+    if reference:
+        notes += f" For reference, once, on another machine: {', '.join(reference)}."
+    return "\n".join([f"### {titles}\n", notes + "\n", table(header, lines)])
+
+
+def _options(act: str, results: Results) -> str:
+    """How the contenders of an act are set up, once for all groups in which it is the same."""
+    said: dict[tuple[str, str], None] = {}
+    for entry in results.entries:
+        if entry.group.startswith(f"{act}/") and entry.info.get("options"):
+            said[entry.contender, str(entry.info["options"])] = None
+    lines = [f"- {name}: {options}." for name, options in said]
+    return "### How they are set up\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _beside(entry: Entry, ours: Entry | None, figure: str, unit: str, better: str) -> list[str]:
+    value = entry.figure(figure)
+    mine = ours.figure(figure) if ours is not None else None
+    if value is None:
+        return ["", ""]
+    if mine is None or ours is entry or better == "equal":
+        return [quantity(value, unit), ""]
+    return [quantity(value, unit), _times(times_better(better, mine, value))]
+
+
+def _resources(entry: Entry) -> list[str]:
+    cells = [_spread(entry)]
+    for name in ("memory_anonymous", "memory_mapped", "read_bytes", "written_bytes"):
+        value = entry.figure(name)
+        cells.append("" if value is None else quantity(value, "bytes"))
+    cpu = entry.figure("cpu_seconds")
+    return [*cells, "" if cpu is None else _seconds(cpu)]
+
+
+def _conditions(entry: Entry) -> str:
+    info = entry.info
+    rows = info.get("stored_rows") or info.get("rows")
+    said = [quantity(rows, "rows")] if rows else []
+    for name in ("scale", "threads", "durability", "codec", "page_cache", "load"):
+        if info.get(name):
+            said.append(f"{name.replace('_', ' ')} {info[name]}")
+    return ", ".join(said)
+
+
+def _without_targets(results: Results, act: str, title: str, images: Sequence[str]) -> str:
+    """Kernels and scaling: one line an entry, empty columns left out."""
+    entries = [entry for entry in results.entries if entry.group.startswith(f"{act}/")]
+    if not entries:
+        return f"## {title}\n\nNot measured.\n"
+    header = ["group", "variant", "at", "figure", "of the machine's limit", "slope", "spread"]
+    rows = []
+    for entry in entries:
+        value, limit, slope, x = (entry.figure(name) for name in ("value", "limit_percent", "slope", "x"))
+        rows.append(
+            [
+                entry.group.partition("/")[2],
+                entry.contender,
+                "" if x is None else f"{quantity(x, '')} {entry.info.get('x_label', '')}".strip(),
+                "" if value is None else quantity(value, entry.unit),
+                "" if limit is None else f"{limit:.0f} % {entry.info.get('limit', '')}".strip(),
+                "" if slope is None else f"{slope:.2f}",
+                _spread(entry),
+            ]
+        )
+    kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
+    lines = [[row[i] for i in kept] for row in rows]
+    return "\n".join([f"## {title}\n", *images, table([header[i] for i in kept], lines)])
+
+
+def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:
+    parts = ["## What is not fair, and where peers win\n"]
+    wins = _target_wins(verdicts) + _other_wins(results)
+    if wins:
+        parts.append("Peers are better in these rows:\n\n" + "\n".join(wins) + "\n")
+    else:
+        parts.append("No peer was better in a row that was measured.\n")
+    notes = [note for group in results.groups() for note in _differences(group, results)]
+    small = [e.group for e in results.entries if e.info.get("scale") == "small" and e.group in _TARGET_GROUPS]
+    if small:
+        groups = ", ".join(f"`{group}`" for group in dict.fromkeys(small))
+        notes.append(f"- Scale small, where start-up and caches weigh much: {groups}.")
+    notes += [f"- Not measured: {reason}." for reason in results.skipped]
+    if notes:
+        parts.append("What to hold against the figures:\n\n" + "\n".join(notes) + "\n")
+    return "\n".join(parts)
+
+
+def _differences(group: str, results: Results) -> list[str]:
+    """What a suite says is unfair, and the conditions in which its contenders differ."""
+    entries = list(results.group(group).values())
+    said = dict.fromkeys(str(e.info["unfair"]) for e in entries if e.info.get("unfair"))
+    notes = [f"- `{group}`: {text}" for text in said]
+    for name in ("durability", "threads", "codec", "page_cache", "rows"):
+        values = {str(e.info[name]) for e in entries if e.info.get(name) is not None}
+        if len(values) > 1 and group in _TARGET_GROUPS:
+            differing = ", ".join(sorted(values))
+            notes.append(f"- `{group}`: contenders differ in {name.replace('_', ' ')}: {differing}.")
+    return notes
+
+
+def _target_wins(verdicts: Sequence[Verdict]) -> list[str]:
+    wins = []
+    for verdict in verdicts:
+        for peer in sorted(verdict.peers, key=lambda p: p.better):
+            if peer.better < 1 and not peer.limit:
+                times = _times(1 / peer.better) if peer.better else "infinitely"
+                beside = f"{peer.name} {quantity(peer.figure, verdict.target.unit)}, Segue {shown(verdict)}"
+                wins.append(f"- {verdict.target.title}: {beside} ({times} better).")
+    return wins
+
+
+def _other_wins(results: Results) -> list[str]:
+    """Groups without a target row in which a peer beats ours."""
+    wins = []
+    for group in results.groups():
+        entries = results.group(group)
+        ours = entries.get("segue")
+        mine = ours.figure() if ours is not None else None
+        if group in _TARGET_GROUPS or ours is None or mine is None:
+            continue
+        for name, entry in entries.items():
+            theirs = entry.figure()
+            if entry is ours or theirs is None or entry.info.get("role") == "limit":
+                continue
+            if times_better(_direction(ours.unit), mine, theirs) < 1:
+                said = f"{name} {quantity(theirs, entry.unit)}, Segue {quantity(mine, ours.unit)}"
+                wins.append(f"- `{group}`: {said}.")
+    return wins
+
+
+def _commands(results: Results) -> str:
+    ran = [str(run["segue"]["command"]) for run in results.runs if run.get("segue", {}).get("command")]
+    # Where somebody keeps files is nobody's business: the names do.
+    plain = [re.sub(r"/\S*/", "", command) for command in dict.fromkeys(ran)]
+    lines = [
+        "pip install '.[bench]'",
+        *plain,
+        "python -m benchmarks.report RESULTS.json -o docs/benchmarks.md",
+    ]
+    return "## Commands\n\n```\n" + "\n".join(lines) + "\n```\n"
+
+
+def _images(plots: Sequence[Plot], act: str, directory: str) -> list[str]:
+    return [f"![{plot.caption}]({directory}/{plot.file})\n" for plot in plots if plot.act == act]
+
+
+def _direction(unit: str) -> str:
+    """Which way is better, for a unit without a target row."""
+    return "higher" if unit.endswith("/s") or unit == "x" else "lower"
+
+
+def _heading(figure: str, unit: str) -> str:
+    return unit if figure == "value" else figure.replace("_", " ").removesuffix(f" {unit}")
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f} x" if ratio >= 100 else f"{ratio:.3g} x"
+
+
+def _rows(entry: Entry | None) -> str:
+    rows = None if entry is None else entry.figure("stored_rows") or entry.figure("rows")
+    return "" if rows is None else quantity(rows, "")
+
+
+def _spread(entry: Entry) -> str:
+    stats = entry.stats
+    if stats["rounds"] == 1:
+        return f"{_seconds(stats['median'])}, once"
+    return f"{_seconds(stats['min'])} to {_seconds(stats['max'])}, n={stats['rounds']}"
+
+
+def _seconds(value: float) -> str:
+    for limit, factor, unit in ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (1e-6, 1e6, "us")):
+        if value >= limit:
+            return quantity(value * factor, unit)
+    return quantity(value * 1e9, "ns")
