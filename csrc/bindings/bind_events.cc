@@ -7,6 +7,7 @@
 
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "bindings/interrupt.h"
 #include "bindings/logging.h"
 #include "bindings/row_api.h"
 #include "events/batch_arrow.h"
@@ -180,6 +181,10 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
       options.sync_interval_ms = value.cast<uint32_t>();
     } else if (name == "window_rows") {
       options.window_rows = value.cast<uint64_t>();
+    } else if (name == "background_compaction") {
+      options.background_compaction = value.cast<bool>();
+    } else if (name == "compaction_bytes_per_second") {
+      options.compaction_bytes_per_second = value.cast<uint64_t>();
     } else if (name == "block_rows") {
       options.sst.block_rows = value.cast<size_t>();
     } else {
@@ -208,6 +213,7 @@ py::dict StatsDict(const StoreStats& s) {
   out["table_bytes"] = s.table_bytes;
   out["tokens"] = s.tokens;
   out["appended_rows"] = s.appended_rows;
+  out["appended_bytes"] = s.appended_bytes;
   out["wal_bytes_written"] = s.wal_bytes_written;
   out["table_bytes_written"] = s.table_bytes_written;
   out["syncs"] = s.syncs;
@@ -216,6 +222,18 @@ py::dict StatsDict(const StoreStats& s) {
   out["commits"] = py::make_tuple(s.commits, s.longest_commit_ns);
   out["bloom_probes"] = s.bloom_probes;
   out["bloom_useful"] = s.bloom_useful;
+  out["compactions"] = s.compactions;
+  out["compaction_bytes_read"] = s.compaction_bytes_read;
+  out["compaction_bytes_written"] = s.compaction_bytes_written;
+  out["compaction_pending_bytes"] = s.compaction_pending_bytes;
+  out["retired_tables"] = s.retired_tables;
+  out["write_amplification"] = s.write_amplification;
+  py::list windows;
+  for (const WindowStats& window : s.windows) {
+    windows.append(
+        py::make_tuple(window.min_time, window.max_time, window.shared, window.tables, window.rows, window.bytes));
+  }
+  out["windows"] = windows;
   out["background_error"] = s.background_error;
   return out;
 }
@@ -417,6 +435,45 @@ void BindEvents(py::module_& m) {
              }
              ThrowIfError(status);
            })
+      .def(
+          "compact",
+          [](EventStore& self, const py::object& progress) {
+            SignalCheck signals;
+            std::optional<py::error_already_set> raised;
+            Result<uint64_t> files = [&] {
+              const py::gil_scoped_release release;
+              return self.Compact([&](const CompactionProgress& now) -> Status {
+                SEGUE_RETURN_IF_ERROR(signals());
+                if (progress.is_none()) return Status();
+                const py::gil_scoped_acquire gil;
+                try {
+                  progress(now.bytes_done, now.bytes_left);
+                } catch (py::error_already_set& error) {
+                  raised = std::move(error);
+                  return Status::Cancelled("the progress callback raised");
+                }
+                return Status();
+              });
+            }();
+            if (raised) throw py::error_already_set(std::move(*raised));
+            signals.Throw(files.status());
+            return *files;
+          },
+          py::arg("progress") = py::none(), "progress(bytes done, bytes left) is called now and then.")
+      .def(
+          "expire",
+          [](EventStore& self, int64_t before, uint64_t taken) {
+            SignalCheck signals;
+            const Result<ExpireResult> result = [&] {
+              const py::gil_scoped_release release;
+              return self.Expire(before, taken, [&] { return signals(); });
+            }();
+            signals.Throw(result.status());
+            return py::make_tuple(result->before, result->rows, result->tables, result->bytes, result->untaken);
+          },
+          py::arg("before"), py::arg("taken"),
+          "Start of the first window kept, rows expired, files and bytes dropped, rows above `taken`: then nothing was "
+          "done.")
       .def("verify",
            [](EventStore& self) {
              Status status;

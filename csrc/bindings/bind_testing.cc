@@ -291,6 +291,7 @@ void BindTesting(py::module_& parent) {
   BindWalWriter(m);
   BindWalReader(m);
   BindLeases(m);
+  BindCompaction(m);
 }
 
 }  // namespace segue::bindings

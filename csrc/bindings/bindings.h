@@ -10,15 +10,16 @@
 
 namespace segue::bindings {
 
-void BindErrors(pybind11::module_& m);    // errors.cc
-void BindLogging();                       // logging.cc: background errors
-void BindEvents(pybind11::module_& m);    // bind_events.cc: Act 1
-void BindPipeline(pybind11::module_& m);  // bind_pipeline.cc: Act 2
-void BindScan(pybind11::module_& m);      // bind_scan.cc: Act 3
-void BindKernels(pybind11::module_& m);   // bind_kernels.cc: segue.kernels
-void BindBloom(pybind11::module_& m);     // bind_bloom.cc: the bloom filter, called by BindSstable
-void BindSstable(pybind11::module_& m);   // bind_sstable.cc: SSTable seams for the test suite
-void BindTesting(pybind11::module_& m);   // bind_testing.cc: seams for the test suite
+void BindErrors(pybind11::module_& m);      // errors.cc
+void BindLogging();                         // logging.cc: background errors
+void BindEvents(pybind11::module_& m);      // bind_events.cc: Act 1
+void BindPipeline(pybind11::module_& m);    // bind_pipeline.cc: Act 2
+void BindScan(pybind11::module_& m);        // bind_scan.cc: Act 3
+void BindKernels(pybind11::module_& m);     // bind_kernels.cc: segue.kernels
+void BindBloom(pybind11::module_& m);       // bind_bloom.cc: the bloom filter, called by BindSstable
+void BindSstable(pybind11::module_& m);     // bind_sstable.cc: SSTable seams for the test suite
+void BindCompaction(pybind11::module_& m);  // bind_compaction.cc: windows and merges, called by BindTesting
+void BindTesting(pybind11::module_& m);     // bind_testing.cc: seams for the test suite
 
 // Raises the segue.Error subclass that fits; needs the GIL. No-op when ok.
 void ThrowIfError(const Status& status);

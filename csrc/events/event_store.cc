@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
 #include <random>
+#include <tuple>
 
 #include "base/process.h"
 #include "events/leases.h"
@@ -51,7 +54,8 @@ EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Ma
       window_(manifest.window),
       process_(getpid()),
       fork_(ForkGeneration()),
-      manifest_(std::move(manifest)) {}
+      manifest_(std::move(manifest)),
+      reaper_(std::make_unique<FileReaper>(core_->env, core_->dir)) {}
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,
                                                      StoreOptions options) {
@@ -81,6 +85,7 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
     store->lock_file_ = std::move(lock_file);
     store->threads_.emplace_back(&EventStore::FlushLoop, store.get());
     store->threads_.emplace_back(&EventStore::MergeLoop, store.get());
+    store->threads_.emplace_back(&EventStore::CompactionLoop, store.get());
     if (options.durability == Durability::kInterval) {
       store->threads_.emplace_back(&EventStore::IntervalLoop, store.get());
     }
@@ -175,6 +180,13 @@ Result<StoreStats> EventStore::Stats() {
       stats.memtable_bytes += immutable.memtable->memory();
     }
     stats.tables = tables_.size();
+    stats.windows = WindowsLocked();
+    for (const CompactionPick& pick : CompactionsLocked()) stats.compaction_pending_bytes += pick.bytes;
+    stats.retired_tables = reaper_->waiting();
+    const uint64_t written = stats.wal_bytes_written + stats.table_bytes_written + stats.compaction_bytes_written;
+    if (stats.appended_bytes > 0) {
+      stats.write_amplification = static_cast<double>(written) / static_cast<double>(stats.appended_bytes);
+    }
     for (const SstMeta& table : manifest_.tables) {
       stats.table_rows += table.rows;
       stats.table_bytes += table.file_size;
@@ -185,6 +197,26 @@ Result<StoreStats> EventStore::Stats() {
   stats.synced_sequence = synced_seq_;
   if (!poison_.ok()) stats.background_error = poison_.message();
   return stats;
+}
+
+std::vector<WindowStats> EventStore::WindowsLocked() const {
+  std::map<WindowNode, WindowStats> nodes;
+  for (const SstMeta& table : manifest_.tables) {
+    const WindowNode node = WindowNode::Of(WindowOf(table.min_time, window_), WindowOf(table.max_time, window_));
+    const auto [at, fresh] = nodes.try_emplace(node, WindowStats{table.min_time, table.max_time, node.level > 0});
+    WindowStats& stats = at->second;
+    stats.min_time = std::min(stats.min_time, table.min_time);
+    stats.max_time = std::max(stats.max_time, table.max_time);
+    ++stats.tables;
+    stats.rows += table.rows;
+    stats.bytes += table.file_size;
+  }
+  std::vector<WindowStats> windows;
+  for (const auto& [node, stats] : nodes) windows.push_back(stats);
+  std::sort(windows.begin(), windows.end(), [](const WindowStats& a, const WindowStats& b) {
+    return std::tie(a.min_time, a.max_time) < std::tie(b.min_time, b.max_time);
+  });
+  return windows;
 }
 
 Status EventStore::Verify() {
@@ -213,7 +245,7 @@ Status EventStore::RecordHandoff(uint64_t seq) {
     next = manifest_;
   }
   next.handoff_seq = seq;
-  SEGUE_RETURN_IF_ERROR(WriteManifest(next));
+  SEGUE_RETURN_IF_ERROR(WriteManifest(next, {}));
   const std::lock_guard lock(mutex_);
   next.next_file = manifest_.next_file;
   manifest_ = std::move(next);
@@ -244,6 +276,8 @@ Status EventStore::Close() {
   merge_cv_.notify_all();
   interval_cv_.notify_all();
   room_cv_.notify_all();
+  cancel_merge_ = true;
+  compaction_cv_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   const std::lock_guard lock(mutex_);
@@ -253,6 +287,11 @@ Status EventStore::Close() {
   immutables_.clear();
   tables_.clear();
   memtable_.reset();
+  if (!options_.read_only) {
+    // What a snapshot still reads, or cannot go, is found at the next open.
+    const Status reaped = reaper_->Reap();
+    static_cast<void>(reaped);
+  }
   lock_file_.reset();
   return status;
 }

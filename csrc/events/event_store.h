@@ -31,6 +31,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -38,10 +39,13 @@
 
 #include "base/env.h"
 #include "base/latency_histogram.h"
+#include "events/compaction_picker.h"
+#include "events/file_reaper.h"
 #include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/snapshot.h"
 #include "events/table_writer.h"
+#include "events/time_windows.h"
 #include "events/wal_writer.h"
 
 namespace segue {
@@ -65,6 +69,8 @@ struct StoreOptions {
   uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
+  bool background_compaction = true;
+  uint64_t compaction_bytes_per_second = uint64_t{32} << 20;  // written by merges in the background; 0: no limit
   SstOptions sst;
 };
 
@@ -82,6 +88,29 @@ struct StallStats {
   uint64_t ns = 0;
 };
 
+// SSTables of one time window, or of several that share files.
+struct WindowStats {
+  int64_t min_time = 0;
+  int64_t max_time = 0;
+  bool shared = false;
+  uint64_t tables = 0;
+  uint64_t rows = 0;
+  uint64_t bytes = 0;
+};
+
+struct CompactionProgress {
+  uint64_t bytes_done = 0;
+  uint64_t bytes_left = 0;
+};
+
+struct ExpireResult {
+  int64_t before = kNothingExpired;  // rounded down to the beginning of a window
+  uint64_t rows = 0;
+  uint64_t tables = 0;  // that went as a whole
+  uint64_t bytes = 0;   // of them
+  uint64_t untaken = 0;
+};
+
 struct StoreStats {
   uint64_t sequence = 0;
   uint64_t synced_sequence = 0;
@@ -97,6 +126,7 @@ struct StoreStats {
   uint64_t tokens = 0;
   // Since open:
   uint64_t appended_rows = 0;
+  uint64_t appended_bytes = 0;  // of packed events
   uint64_t wal_bytes_written = 0;
   uint64_t table_bytes_written = 0;
   uint64_t syncs = 0;
@@ -107,6 +137,14 @@ struct StoreStats {
   std::vector<std::pair<uint64_t, uint64_t>> commits;  // LatencyHistogram::Buckets of WaitDurable
   uint64_t longest_commit_ns = 0;
   uint64_t ns_open = 0;
+  // Compaction, since open unless said otherwise:
+  uint64_t compactions = 0;
+  uint64_t compaction_bytes_read = 0;
+  uint64_t compaction_bytes_written = 0;
+  uint64_t compaction_pending_bytes = 0;  // of tables that are due to be merged now
+  uint64_t retired_tables = 0;            // files that wait for their last reader now
+  double write_amplification = 0;         // bytes written to logs and tables, for each byte appended
+  std::vector<WindowStats> windows;       // now, the oldest first
   std::string background_error;
 };
 
@@ -144,6 +182,15 @@ class EventStore {
 
   Result<uint64_t> Sync();  // makes all acknowledged rows durable; returns the last of them
   Status Flush();           // everything into SSTables
+  // Merges what there is until each window is one file, small neighbours
+  // together; `poll` may stop it. Says how many files the rows of one window
+  // are in at most: more than one where some of them share a file.
+  using CompactionPoll = std::function<Status(const CompactionProgress&)>;
+  Result<uint64_t> Compact(const CompactionPoll& poll);
+  // Drops the windows that lie wholly before `before`, durably and as one
+  // change. Refuses, in result.untaken, when rows of them are above `taken_seq`.
+  using Poll = std::function<Status()>;
+  Result<ExpireResult> Expire(int64_t before, uint64_t taken_seq, const Poll& poll);
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
   void CountBloom(uint64_t probes, uint64_t useful);
   Result<StoreStats> Stats();
@@ -188,11 +235,14 @@ class EventStore {
   Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
   void PaceLocked(std::unique_lock<std::mutex>* lock);
   std::vector<MemtableView> ViewsLocked() const;
+  std::vector<WindowStats> WindowsLocked() const;
 
   Result<uint64_t> AddRowLocked(std::string_view key, int64_t time, std::string_view row);
   Status AppendRecordLocked(WalRecordType type, uint32_t rows, std::string_view payload);
   Status SyncTo(uint64_t seq);
-  Status WriteManifest(const Manifest& manifest);
+  // `fresh`: tables that this manifest is the first to name. If it cannot be
+  // written, the disk may name them or not: they stay until one is written.
+  Status WriteManifest(const Manifest& manifest, const std::vector<SstMeta>& fresh);
   Status FlushOne(Immutable immutable);
   Result<std::vector<SstMeta>> WriteRows(const OrderedRows& rows, const std::vector<TokenEntry>& tokens);
   void InstallFlush(const Immutable& immutable, Manifest manifest,
@@ -204,6 +254,22 @@ class EventStore {
   void MergeLoop();
   void IntervalLoop();
 
+  // event_store_compaction.cc
+  class Throttle;
+  void CompactionLoop();
+  std::vector<CompactionPick> CompactionsLocked() const;
+  Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
+  Result<std::vector<SstMeta>> WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
+                                           const std::vector<TokenEntry>& tokens);
+  Status MergeTables(const std::vector<std::shared_ptr<const SstReader>>& tables);
+  // event_store_expiry.cc
+  class CompactionPause;
+  Status CountExpired(const SstReader& table, int64_t bound, uint64_t taken_seq, const Poll& poll,
+                      ExpireResult* result) const;
+
+  void RetireTable(const std::shared_ptr<const SstReader>& table);
+  void ReapLocked(std::unique_lock<std::mutex>* lock);
+
   const std::shared_ptr<StoreCore> core_;
   const StoreOptions options_;
   const int64_t window_;  // width of a time window
@@ -213,7 +279,7 @@ class EventStore {
 
   mutable std::mutex mutex_;  // guards what follows
   Manifest manifest_;
-  std::vector<std::shared_ptr<const SstReader>> tables_;
+  std::vector<std::shared_ptr<const SstReader>> tables_;  // of manifest_.tables, in their order
   std::shared_ptr<Memtable> memtable_;
   std::vector<TokenEntry> memtable_tokens_;
   std::shared_ptr<WalWriter> wal_;         // null until the first append after open or rotation
@@ -230,12 +296,23 @@ class EventStore {
   Clock::time_point flushing_since_;               // when the flush of the oldest immutable one began
   Clock::duration flush_time_{};                   // of one memtable: moving average; 0 before the first
   StoreStats counters_;
+  bool compacting_ = false;                   // the compaction thread merges tables
+  size_t compaction_pauses_ = 0;              // who wants it to stand still
+  std::multiset<uint64_t> compact_requests_;  // Compact() calls under way: up to which sequence
+  Status compaction_error_;
   std::condition_variable flush_cv_;  // work for the flush thread
   std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be
   std::condition_variable merge_cv_;
   std::condition_variable interval_cv_;
+  std::condition_variable compaction_cv_;  // tables changed, or what is wanted of the compaction thread
 
-  std::mutex manifest_mutex_;  // one manifest write at a time; taken before mutex_
+  std::atomic<bool> cancel_merge_{false};
+  std::atomic<uint64_t> merge_bytes_read_{0};
+  std::atomic<uint64_t> merge_rate_{0};  // bytes a second that the merge may write; 0: no limit
+  std::unique_ptr<FileReaper> reaper_;
+
+  std::mutex manifest_mutex_;      // one manifest write at a time; taken before mutex_; guards what follows
+  std::vector<SstMeta> doubtful_;  // tables that a manifest named whose writing failed
 
   std::mutex sync_mutex_;  // guards what follows; taken before mutex_
   std::condition_variable sync_cv_;

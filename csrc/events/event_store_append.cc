@@ -137,7 +137,8 @@ Status EventStore::MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t pay
 Status EventStore::AppendRecordLocked(WalRecordType type, uint32_t rows, std::string_view payload) {
   SEGUE_RETURN_IF_ERROR(wal_->Append(type, last_seq_ + 1, rows, payload));
   last_seq_ += rows;
-  counters_.wal_bytes_written += payload.size();
+  counters_.appended_bytes += payload.size();
+  counters_.wal_bytes_written += WalRecordSize(payload.size());
   counters_.appended_rows += rows;
   return {};
 }

@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "events/event_store.h"
-#include "events/time_windows.h"
 
 namespace segue {
 namespace {
@@ -13,8 +12,15 @@ constexpr size_t kMostFlushFiles = 64;
 
 }  // namespace
 
-Status EventStore::WriteManifest(const Manifest& manifest) {
-  return core_->env->WriteFileAtomic(JoinPath(core_->dir, kManifestName), manifest.Serialize());
+Status EventStore::WriteManifest(const Manifest& manifest, const std::vector<SstMeta>& fresh) {
+  const Status status = core_->env->WriteFileAtomic(JoinPath(core_->dir, kManifestName), manifest.Serialize());
+  if (!status.ok()) {
+    doubtful_.insert(doubtful_.end(), fresh.begin(), fresh.end());
+    return status;
+  }
+  for (const SstMeta& table : doubtful_) reaper_->Retire(table.file_number, TablePath(table.file_number));
+  doubtful_.clear();
+  return status;
 }
 
 NewTable EventStore::NewTables() {
@@ -69,6 +75,7 @@ Result<std::vector<SstMeta>> EventStore::WriteRows(const OrderedRows& rows, cons
 
 Status EventStore::FlushOne(Immutable immutable) {
   const std::vector<std::shared_ptr<const MemtableRun>> runs = immutable.memtable->Finish();
+  std::vector<SstMeta> metas;
   std::vector<std::shared_ptr<const SstReader>> tables;
   std::vector<TokenEntry> tokens = std::move(immutable.tokens);
   if (!runs.empty()) {
@@ -79,7 +86,7 @@ Status EventStore::FlushOne(Immutable immutable) {
       const std::lock_guard lock(mutex_);
       tokens.insert(tokens.end(), manifest_.tokens.begin(), manifest_.tokens.end());
     }
-    SEGUE_ASSIGN_OR_RETURN(const std::vector<SstMeta> metas, WriteRows(rows, tokens));
+    SEGUE_ASSIGN_OR_RETURN(metas, WriteRows(rows, tokens));
     SEGUE_RETURN_IF_ERROR(OpenTables(metas, &tables));
   }
 
@@ -89,11 +96,11 @@ Status EventStore::FlushOne(Immutable immutable) {
     const std::lock_guard lock(mutex_);
     next = manifest_;
   }
-  for (const auto& table : tables) next.tables.push_back({table->meta()});
+  for (const SstMeta& meta : metas) next.tables.push_back({meta});
   if (!runs.empty()) next.DropTokens(tokens);
   next.flushed_seq = std::max(next.flushed_seq, immutable.last_seq);
   next.wal_floor = std::max(next.wal_floor, immutable.next_generation);
-  SEGUE_RETURN_IF_ERROR(WriteManifest(next));
+  SEGUE_RETURN_IF_ERROR(WriteManifest(next, metas));
   InstallFlush(immutable, std::move(next), std::move(tables));
   return {};
 }
@@ -117,6 +124,7 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
   std::erase(unsynced_, immutable.wal);
   retired_wals_.push_back(immutable.wal_path);
   ++counters_.flushes;
+  compaction_cv_.notify_all();
 }
 
 void EventStore::ReportBackgroundError(const Status& status, const char* consequence) {

@@ -62,10 +62,17 @@ Status EventStore::RecoverTables() {
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
   for (const std::string& name : names) {
     const std::string path = JoinPath(core_->dir, name);
-    const bool leftover =
-        name.ends_with(".tmp") || name.ends_with(".new") || (name.ends_with(".sst") && !live.contains(path));
-    if (leftover) SEGUE_RETURN_IF_ERROR(env->Remove(path));
+    if (name.ends_with(".tmp") || name.ends_with(".new")) SEGUE_RETURN_IF_ERROR(env->Remove(path));
+    if (!name.starts_with("sst-") || !name.ends_with(".sst") || live.contains(path)) continue;
+    // Retired, or left by a crash. A reader's lease may still pin it, and no new
+    // table may get its number meanwhile.
+    const uint64_t number = std::strtoull(name.c_str() + 4, nullptr, 10);
+    manifest_.next_file = std::max(manifest_.next_file, number + 1);
+    reaper_->Retire(number, path);
   }
+  // What cannot go now is tried again in the background.
+  const Status reaped = reaper_->Reap();
+  if (!reaped.ok()) counters_.background_error = reaped.message();
   return {};
 }
 
@@ -176,7 +183,7 @@ Status EventStore::ReplayWals() {
   SEGUE_RETURN_IF_ERROR(relog->Sync(relog->end_offset()));
   Manifest next = manifest_;
   next.wal_floor = relog->header().generation;
-  SEGUE_RETURN_IF_ERROR(WriteManifest(next));
+  SEGUE_RETURN_IF_ERROR(WriteManifest(next, {}));
   manifest_ = std::move(next);
   wal_ = std::move(relog);
   retired_wals_.push_back(logs.back().path);

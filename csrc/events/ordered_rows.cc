@@ -1,12 +1,11 @@
 #include "events/ordered_rows.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
-#include <string_view>
 
 #include "base/radix_sort.h"
 #include "events/key_prefixes.h"
+#include "events/row_gather.h"
 
 namespace segue {
 
@@ -88,70 +87,8 @@ void OrderedRows::Merge() {
   }
 }
 
-template <typename T>
-void OrderedRows::GatherFixed(size_t column, const Entry* entries, size_t n, ColumnData* to) const {
-  std::vector<const uint8_t*> values;
-  for (const ColumnBatch* batch : batches_) values.push_back(batch->columns[column].values.data());
-  to->values.resize(n * sizeof(T));
-  uint8_t* out = to->values.data();
-  for (size_t i = 0; i < n; ++i) {
-    std::memcpy(out, values[entries[i].source] + entries[i].row * sizeof(T), sizeof(T));
-    out += sizeof(T);
-  }
-}
-
-void OrderedRows::GatherBytes(size_t column, const Entry* entries, size_t n, ColumnData* to) const {
-  const auto bytes_of = [&](size_t i) { return batches_[entries[i].source]->columns[column].Bytes(entries[i].row); };
-  to->offsets.resize(n + 1);
-  to->offsets[0] = 0;
-  uint32_t total = 0;
-  for (size_t i = 0; i < n; ++i) {
-    total += static_cast<uint32_t>(bytes_of(i).size());
-    to->offsets[i + 1] = total;
-  }
-  to->values.resize(total);
-  for (size_t i = 0; i < n; ++i) {
-    const std::string_view bytes = bytes_of(i);
-    if (!bytes.empty()) std::memcpy(to->values.data() + to->offsets[i], bytes.data(), bytes.size());
-  }
-}
-
-void OrderedRows::GatherColumn(size_t column, const Entry* entries, size_t n, ColumnData* to) const {
-  switch (schema_.columns[column].width) {
-    case 1:
-      GatherFixed<uint8_t>(column, entries, n, to);
-      break;
-    case 2:
-      GatherFixed<uint16_t>(column, entries, n, to);
-      break;
-    case 4:
-      GatherFixed<uint32_t>(column, entries, n, to);
-      break;
-    case 8:
-      GatherFixed<uint64_t>(column, entries, n, to);
-      break;
-    case 16:
-      GatherFixed<__uint128_t>(column, entries, n, to);
-      break;
-    default:
-      GatherBytes(column, entries, n, to);
-  }
-  to->valid.clear();
-  const bool nulls = std::any_of(batches_.begin(), batches_.end(),
-                                 [column](const ColumnBatch* batch) { return !batch->columns[column].valid.empty(); });
-  if (!nulls) return;
-  to->valid.resize(n);
-  for (size_t i = 0; i < n; ++i) {
-    to->valid[i] = batches_[entries[i].source]->columns[column].IsNull(entries[i].row) ? 0 : 1;
-  }
-}
-
 void OrderedRows::Gather(const Entry* entries, size_t n, ColumnBatch* to) const {
-  to->rows = n;
-  to->columns.resize(schema_.columns.size());
-  for (size_t c = 0; c < schema_.columns.size(); ++c) GatherColumn(c, entries, n, &to->columns[c]);
-  to->seq.resize(n);
-  for (size_t i = 0; i < n; ++i) to->seq[i] = SeqOf(entries[i]);
+  GatherRows(schema_, batches_, entries, n, to);
 }
 
 }  // namespace segue

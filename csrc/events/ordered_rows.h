@@ -39,10 +39,6 @@ class OrderedRows {
  private:
   bool Less(const Entry& a, const Entry& b) const;
   void AddEntries(uint32_t source);
-  template <typename T>
-  void GatherFixed(size_t column, const Entry* entries, size_t n, ColumnData* to) const;
-  void GatherBytes(size_t column, const Entry* entries, size_t n, ColumnData* to) const;
-  void GatherColumn(size_t column, const Entry* entries, size_t n, ColumnData* to) const;
 
   const StoreSchema& schema_;
   const bool exact_;  // the prefix is the whole key

@@ -68,9 +68,17 @@ class EventStore:
     ) -> tuple[typing.Any, ...]: ...
     def append_stream(self, stream: typing.Any, token: str = "") -> tuple[typing.Any, ...]: ...
     def close(self) -> None: ...
+    def compact(self, progress: typing.Any = None) -> int:
+        """
+        progress(bytes done, bytes left) is called now and then.
+        """
     def encode_key(self, schema: typing.Any, array: typing.Any) -> bytes:
         """
         The encoded key of the first row of a batch of the key columns.
+        """
+    def expire(self, before: int, taken: int) -> tuple[typing.Any, ...]:
+        """
+        Start of the first window kept, rows expired, files and bytes dropped, rows above `taken`: then nothing was done.
         """
     def flush(self) -> None: ...
     def record_handoff(self, sequence: int) -> None: ...

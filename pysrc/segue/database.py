@@ -10,6 +10,7 @@ import tempfile
 import threading
 import uuid
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -285,7 +286,7 @@ class Database:
                 handle.close()
                 shutil.rmtree(self.path / "events" / name, ignore_errors=True)
                 raise
-            self._events[name] = handle
+            self._own(name, handle)
         if changed:
             columns = ", ".join(f"{column} ({old} becomes {new})" for column, (old, new) in changed.items())
             warnings.warn(
@@ -332,7 +333,7 @@ class Database:
                 handle = Events.open(
                     str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
                 )
-                self._events[own] = handle
+                self._own(own, handle)
             return handle
 
     def _require(self, state: CatalogState, name: Any, kind: str) -> str:
@@ -578,24 +579,43 @@ class Database:
             self._discard(self.path / "events" / name)
 
     def _require_taken(self, name: str, handle: Any, state: CatalogState) -> None:
-        from .pipeline_run import app_id
-
         snapshot = handle.snapshot()
         try:
             last = snapshot.sequence
         finally:
             snapshot.close()
-        for pipeline in state.pipelines.values():
+        for pipeline, taken in self._taken(name, handle.store_id, state).items():
+            if taken < last:
+                raise InvalidError(
+                    f"events {name!r} has {last - taken} events that pipeline {pipeline!r} "
+                    "has not taken; run it first, or drop with force=True"
+                )
+
+    def _taken(self, name: str, store_id: str, state: CatalogState | None = None) -> dict[str, int]:
+        """Return the highest sequence number of an event table that each of its pipelines has taken."""
+        from .pipeline_run import app_id
+
+        taken: dict[str, int] = {}
+        for pipeline in (state or self.catalog.read()).pipelines.values():
             if pipeline.source == name:
                 definition = PipelineDefinition.from_json(pipeline.definition)
-                app = app_id(handle.store_id, definition)
+                app = app_id(store_id, definition)
                 published = self.fact_table(definition.table).snapshot([app])
-                taken = published.watermarks[app] if published else 0
-                if taken < last:
-                    raise InvalidError(
-                        f"events {name!r} has {last - taken} events that pipeline {definition.id!r} "
-                        "has not taken; run it first, or drop with force=True"
-                    )
+                taken[definition.id] = published.watermarks[app] if published else 0
+        return taken
+
+    def _own(self, name: str, handle: Events) -> None:
+        """Keep a handle, and let it ask what its pipelines have taken."""
+        database = weakref.ref(self)  # a handle does not keep its database alive
+
+        def taken() -> dict[str, int]:
+            own = database()
+            if own is None:
+                raise ClosedError(f"the database of {name!r} is gone; keep it while its tables are used")
+            return own._taken(name, handle.store_id)
+
+        handle.taken = taken
+        self._events[name] = handle
 
     def _drop_dimension(self, name: str, force: bool) -> None:
         def remove(now: CatalogState) -> tuple[CatalogState, None]:

@@ -6,9 +6,9 @@ Plain values, filled by the store; see :meth:`segue.events.Events.stats`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["CommitLatency", "EventStats", "Stall"]
+__all__ = ["CommitLatency", "EventStats", "Stall", "WindowStats"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,19 @@ class Stall:
         return f"Stall(count={self.count}, {_time(self.seconds)})"
 
 
+class WindowStats(NamedTuple):
+    """SSTables of one time window, or of several that share files."""
+
+    min_time: int
+    """In the unit of the time column, as `max_time`."""
+    max_time: int
+    shared: bool
+    """Several windows of few events share these files."""
+    tables: int
+    rows: int
+    bytes: int
+
+
 @dataclass(frozen=True, repr=False)
 class EventStats:
     """State and counters of one open event table: sizes in bytes, counts since it was opened or as said.
@@ -93,6 +106,8 @@ class EventStats:
     tokens: int
     """Idempotency tokens known now."""
     appended_rows: int
+    appended_bytes: int
+    """Of events as they are packed for the log."""
     wal_bytes_written: int
     table_bytes_written: int
     syncs: int
@@ -106,6 +121,18 @@ class EventStats:
     bloom_probes: int
     bloom_useful: int
     """Bloom filter probes that spared reading a table."""
+    compactions: int
+    """Merges of SSTables."""
+    compaction_bytes_read: int
+    compaction_bytes_written: int
+    compaction_pending_bytes: int
+    """Of SSTables that are due to be merged now."""
+    retired_tables: int
+    """Files that wait for their last reader now, to be removed."""
+    write_amplification: float
+    """Bytes written to logs and SSTables, merges included, for each byte of packed event."""
+    windows: tuple[WindowStats, ...]
+    """SSTables by time window now, the oldest first."""
     background_error: str
     """What the last failed background work said; empty when all is well."""
 
@@ -132,8 +159,11 @@ def _text(name: str, value: Any) -> str:
             f"{cause} {stall.count} ({_time(stall.seconds)})" for cause, stall in value.items() if stall.count
         ]
         return ", ".join(waits) or "none"
+    if isinstance(value, tuple):
+        files = max((window.tables for window in value), default=0)
+        return f"{len(value)}, with at most {files} files each"
     if isinstance(value, float):
-        return f"{value:.1f}"
+        return f"{value:.2f}"
     if name.endswith(("bytes", "bytes_written")):
         return f"{value:,} ({value / 2**20:.1f} MiB)"
     return f"{value:,}" if isinstance(value, int) else str(value)

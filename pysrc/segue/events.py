@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,16 +20,31 @@ from weakref import WeakKeyDictionary
 from segue import _engine
 from segue._rows import RowAppender
 from segue.errors import InvalidError, SchemaError, StorageError
-from segue.event_stats import CommitLatency, EventStats, Stall
+from segue.event_stats import CommitLatency, EventStats, Stall, WindowStats
 
 if TYPE_CHECKING:
     import datetime as dt
 
+    import numpy as np
     import pyarrow as pa
 
     from segue.async_commits import AsyncCommits
 
-__all__ = ["EventStats", "Events", "Scan", "Snapshot"]
+__all__ = ["EventStats", "Events", "ExpireReport", "Scan", "Snapshot"]
+
+
+@dataclass(frozen=True)
+class ExpireReport:
+    """What :meth:`Events.expire` did."""
+
+    before: np.datetime64
+    """Events before it are gone: the beginning of a window. NaT when it lies before all that can be."""
+    events: int
+    """How many events that were."""
+    files: int
+    """SSTables that went as a whole; what shared one with later windows goes with the next merge."""
+    bytes: int
+    """Their size."""
 
 
 class Scan:
@@ -257,6 +273,8 @@ class Events:
         self._names: list[str] = self.schema.names
         self.closed = False
         """Whether :meth:`close` was called."""
+        self.taken: Callable[[], Mapping[str, int]] | None = None
+        """Gives up to which sequence number each pipeline has taken events; set by the database."""
         self._rows = RowAppender(store)
         self.append = self._rows.append
         self._async_commits: WeakKeyDictionary[Any, AsyncCommits] = WeakKeyDictionary()  # by event loop
@@ -468,6 +486,90 @@ class Events:
         """Write everything in memory to SSTables."""
         self._store.flush()
 
+    def compact(self, progress: bool = False) -> int:
+        """Merge what is stored now until each time window of many events is one file.
+
+        The background does that by itself, bit by bit, for windows that gain by it. Events appended meanwhile
+        are not waited for. Ctrl-C stops it; what was merged by then stays merged.
+
+        Parameters
+        ----------
+        progress
+            Show a bar on standard error once it takes longer than a second.
+
+        Returns
+        -------
+        int
+            In how many files the events of one window are at most; more than one where late or sparse events
+            share a file with those of other windows.
+        """
+        if not progress:
+            return self._store.compact()
+        from segue.progress import RunProgress
+
+        with RunProgress(f"compact {self.name}", enabled=True) as bar:
+            shown = -1
+
+            def show(done: int, left: int) -> None:
+                nonlocal shown
+                if shown < 0:
+                    bar.start("bytes merged", done + left)
+                    shown = 0
+                bar.advance(done - shown)
+                shown = done
+
+            return self._store.compact(show)
+
+    def expire(self, before: Any, force: bool = False) -> ExpireReport:
+        """Drop the time windows that lie wholly before a time, durably and all at once.
+
+        Only what is stored now expires; an event that arrives later is kept, however old its time is.
+
+        Parameters
+        ----------
+        before
+            A ``datetime``, ``numpy.datetime64`` or int in the time column's unit; rounded down to the
+            beginning of a window.
+        force
+            Also drop events that a pipeline of the database has not taken.
+
+        Raises
+        ------
+        InvalidError
+            A pipeline has not taken some of those events. Nothing was changed.
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile, datetime as dt
+        >>> db = segue.open(tempfile.mkdtemp())
+        >>> views = db.create_events("views", {"user": pa.int64(), "at": pa.timestamp("us")}, "user", "at")
+        >>> _ = views.append(7, dt.datetime(2024, 1, 1)), views.append(7, dt.datetime(2024, 1, 2, 5))
+        >>> report = views.expire(before=dt.datetime(2024, 1, 2, 12))
+        >>> str(report.before), report.events
+        ('2024-01-02T00:00:00.000000', 1)
+        >>> views.scan().to_arrow().num_rows
+        1
+        >>> db.close()
+        """
+        bound = self._time_value("before", before)
+        if bound is None:
+            raise InvalidError("before=None is no time; give a datetime, a numpy.datetime64 or an int")
+        taken = {} if force or self.taken is None else self.taken()
+        lowest = min(taken.values(), default=2**64 - 1)
+        first_kept, events, files, size, untaken = self._store.expire(bound, lowest)
+
+        import numpy as np
+
+        unit = self.schema.field(self.time).type.unit
+        first = np.datetime64(first_kept, unit)
+        if untaken:
+            behind = sorted(pipeline for pipeline, sequence in taken.items() if sequence == lowest)
+            raise InvalidError(
+                f"{untaken} events of {self.name!r} before {first} have not been taken by pipeline "
+                f"{', '.join(behind)}; run it first, or expire with force=True"
+            )
+        return ExpireReport(first, events, files, size)
+
     def verify(self) -> None:
         """Read every file and check every checksum.
 
@@ -486,6 +588,7 @@ class Events:
             tuple((bound / 1e9, count) for bound, count in buckets), longest / 1e9
         )
         values["stalls"] = {cause: Stall(count, ns / 1e9) for cause, (count, ns) in values["stalls"].items()}
+        values["windows"] = tuple(WindowStats(*window) for window in values["windows"])
         return EventStats(**values)
 
     def record_handoff(self, sequence: int) -> None:
@@ -517,7 +620,7 @@ class Events:
         import pyarrow as pa
 
         kind = self.schema.field(self.time).type
-        if isinstance(value, bool):
+        if isinstance(value, (bool, float)):
             raise InvalidError(f"{what}={value!r} is not a time")
         if isinstance(value, int):
             return value

@@ -1,0 +1,12 @@
+// Thread priority, for background work that must not get in the way.
+//
+// Thread safety: concerns the calling thread only.
+#pragma once
+
+namespace segue {
+
+// Lets every thread of normal priority go first; for good. A hint: does nothing
+// where the system does not know priorities of threads.
+void LowerThreadPriority();
+
+}  // namespace segue

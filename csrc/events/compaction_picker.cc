@@ -1,0 +1,145 @@
+#include "events/compaction_picker.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "events/time_windows.h"
+
+namespace segue {
+namespace {
+
+// AllCompactions takes so many times more inputs: fewer passes for who waits.
+constexpr size_t kMostForced = 8;
+
+WindowNode NodeOf(const ManifestTable& table, int64_t window) {
+  return WindowNode::Of(WindowOf(table.min_time, window), WindowOf(table.max_time, window));
+}
+
+bool HidesRows(const ManifestTable& table) { return table.visible_from > table.min_time; }
+
+// At least half of the windows that a table covers have expired: worth a rewrite,
+// which halves what is left to expire of it.
+bool MostlyExpired(const ManifestTable& table, int64_t window) {
+  if (!HidesRows(table)) return false;
+  const auto first = static_cast<uint64_t>(WindowOf(table.min_time, window));
+  const uint64_t expired = static_cast<uint64_t>(WindowOf(table.visible_from, window)) - first;
+  const uint64_t all = static_cast<uint64_t>(WindowOf(table.max_time, window)) - first + 1;
+  return expired >= all / 2 + all % 2;
+}
+
+CompactionPick Make(const std::vector<ManifestTable>& tables, std::vector<size_t> inputs) {
+  CompactionPick pick;
+  std::sort(inputs.begin(), inputs.end());
+  for (const size_t input : inputs) pick.bytes += tables[input].file_size;
+  pick.inputs = std::move(inputs);
+  return pick;
+}
+
+// The smallest first; ties in a fixed order.
+void SortBySize(const std::vector<ManifestTable>& tables, std::vector<size_t>* places) {
+  std::sort(places->begin(), places->end(), [&](size_t a, size_t b) {
+    return std::tie(tables[a].file_size, tables[a].file_number) < std::tie(tables[b].file_size, tables[b].file_number);
+  });
+}
+
+// How many of the smallest tables to merge at this ratio; 0: none.
+size_t SimilarTables(const std::vector<ManifestTable>& tables, const std::vector<size_t>& by_size, uint64_t ratio,
+                     size_t most) {
+  size_t take = 0;
+  uint64_t total = 0;
+  for (size_t n = 1; n <= std::min(most, by_size.size()); ++n) {
+    const uint64_t largest = tables[by_size[n - 1]].file_size;
+    total += largest;
+    if (n > 1 && total / ratio >= largest) take = n;
+  }
+  return take;
+}
+
+bool DisjointKeys(const std::vector<ManifestTable>& tables, std::vector<size_t> places) {
+  std::sort(places.begin(), places.end(),
+            [&](size_t a, size_t b) { return tables[a].first_key < tables[b].first_key; });
+  for (size_t i = 1; i < places.size(); ++i) {
+    if (tables[places[i - 1]].last_key >= tables[places[i]].first_key) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<CompactionPick> DueCompactions(const std::vector<ManifestTable>& tables, int64_t window,
+                                           uint64_t handoff_seq, const CompactionRules& rules) {
+  std::vector<size_t> newest(tables.size());
+  for (size_t i = 0; i < tables.size(); ++i) newest[i] = i;
+  std::sort(newest.begin(), newest.end(), [&](size_t a, size_t b) { return tables[a].max_seq > tables[b].max_seq; });
+  newest.resize(std::min(newest.size(), rules.newest));
+
+  std::map<std::pair<WindowNode, bool>, std::vector<size_t>> groups;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    groups[{NodeOf(tables[i], window), tables[i].max_seq <= handoff_seq}].push_back(i);
+  }
+  std::vector<CompactionPick> picks;
+  for (auto& [group, places] : groups) {
+    SortBySize(tables, &places);
+    const bool crowded = places.size() > rules.crowded;
+    const bool active =
+        std::any_of(newest.begin(), newest.end(), [&](size_t i) { return NodeOf(tables[i], window) == group.first; });
+    const uint64_t ratio = crowded ? 2 : active ? rules.fan_in : rules.settled_fan_in;
+    const size_t take = SimilarTables(tables, places, ratio, rules.most_inputs);
+    const auto end = places.begin() + static_cast<ptrdiff_t>(take);
+    if (take > 0) {
+      picks.push_back(Make(tables, {places.begin(), end}));
+      picks.back().crowded = crowded;
+    }
+    for (auto place = end; place != places.end(); ++place) {
+      if (MostlyExpired(tables[*place], window)) picks.push_back(Make(tables, {*place}));
+    }
+  }
+  // More tables cost each read more; of as many, the cheaper merge first.
+  std::stable_sort(picks.begin(), picks.end(), [](const CompactionPick& a, const CompactionPick& b) {
+    return a.inputs.size() != b.inputs.size() ? a.inputs.size() > b.inputs.size() : a.bytes < b.bytes;
+  });
+  return picks;
+}
+
+std::vector<CompactionPick> AllCompactions(const std::vector<ManifestTable>& tables, int64_t window, uint64_t upto_seq,
+                                           const CompactionRules& rules) {
+  std::map<WindowNode, std::vector<size_t>> nodes;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    if (tables[i].min_seq <= upto_seq) nodes[NodeOf(tables[i], window)].push_back(i);
+  }
+  std::vector<CompactionPick> picks;
+  // From the top: what is merged there comes down to the nodes below.
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+    std::vector<size_t>& places = node->second;
+    if (DisjointKeys(tables, places)) {
+      for (const size_t place : places) {
+        if (HidesRows(tables[place])) picks.push_back(Make(tables, {place}));
+      }
+      continue;
+    }
+    SortBySize(tables, &places);
+    if (places.size() > kMostForced * rules.most_inputs) places.resize(kMostForced * rules.most_inputs);
+    picks.push_back(Make(tables, places));
+  }
+  return picks;
+}
+
+uint64_t MostTablesOfAWindow(const std::vector<ManifestTable>& tables, int64_t window) {
+  std::vector<std::pair<int64_t, int>> steps;  // (window, 0: a table begins with it, 1: one ended before the next)
+  for (const ManifestTable& table : tables) {
+    steps.emplace_back(WindowOf(table.min_time, window), 0);
+    steps.emplace_back(WindowOf(table.max_time, window), 1);
+  }
+  std::sort(steps.begin(), steps.end());
+  uint64_t open = 0;
+  uint64_t most = 0;
+  for (const auto& [at, ends] : steps) {
+    open = ends == 0 ? open + 1 : open - 1;
+    most = std::max(most, open);
+  }
+  return most;
+}
+
+}  // namespace segue

@@ -1,0 +1,248 @@
+// EventStore: merging of SSTables, in the background or on demand.
+//
+// One thread does it, at low priority and at a bounded rate. What to merge is
+// compaction_picker.h's decision, rows are merged by table_merger.h and written
+// by table_writer.h. The merge takes mutex_ at its beginning and its end only,
+// so a writer never waits for a thread that the system has set aside.
+//
+// Order on disk: new tables synced, folder synced, manifest replaced; then the
+// old tables are retired, to be removed when nobody reads them.
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "base/thread_priority.h"
+#include "events/event_store.h"
+#include "events/table_merger.h"
+#include "events/time_windows.h"
+
+namespace segue {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Of one merge, which writes them at the same time.
+constexpr size_t kMostMergeFiles = 16;
+
+// How long retired files may stay after their last reader is gone.
+constexpr std::chrono::seconds kReapInterval(1);
+constexpr std::chrono::seconds kLongestRetry(60);
+constexpr std::chrono::milliseconds kPollInterval(50);
+constexpr std::chrono::milliseconds kThrottlePause(5);
+
+}  // namespace
+
+// Holds a merge to merge_rate_.
+class EventStore::Throttle {
+ public:
+  explicit Throttle(const EventStore* store) : store_(store) {}
+
+  // After `bytes` in all.
+  void Wait(uint64_t bytes) const {
+    while (!store_->cancel_merge_.load(std::memory_order_relaxed)) {
+      const uint64_t rate = store_->merge_rate_.load(std::memory_order_relaxed);
+      const std::chrono::duration<double> taken = Clock::now() - start_;
+      if (static_cast<double>(bytes) <= taken.count() * static_cast<double>(rate) || rate == 0) return;
+      std::this_thread::sleep_for(kThrottlePause);
+    }
+  }
+
+ private:
+  const EventStore* store_;
+  const Clock::time_point start_ = Clock::now();
+};
+
+std::vector<CompactionPick> EventStore::CompactionsLocked() const {
+  if (!compact_requests_.empty()) {
+    return AllCompactions(manifest_.tables, window_, *compact_requests_.rbegin(), CompactionRules());
+  }
+  if (!options_.background_compaction) return {};
+  return DueCompactions(manifest_.tables, window_, manifest_.handoff_seq, CompactionRules());
+}
+
+void EventStore::CompactionLoop() {
+  LowerThreadPriority();
+  std::chrono::seconds retry(0);
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    const bool may = compaction_pauses_ == 0 && !poisoned_.load(std::memory_order_acquire);
+    const std::vector<CompactionPick> due = may ? CompactionsLocked() : std::vector<CompactionPick>();
+    if (due.empty()) {
+      compaction_cv_.notify_all();  // Compact() may be waiting for this
+      if (reaper_->waiting() == 0) {
+        compaction_cv_.wait(lock);
+      } else {
+        compaction_cv_.wait_for(lock, kReapInterval);
+        ReapLocked(&lock);
+      }
+      continue;
+    }
+    const CompactionPick pick = due.front();
+    std::vector<std::shared_ptr<const SstReader>> tables;
+    for (const size_t input : pick.inputs) tables.push_back(tables_[input]);
+    merge_rate_ = pick.crowded || !compact_requests_.empty() ? 0 : options_.compaction_bytes_per_second;
+    compacting_ = true;
+    merge_bytes_read_ = 0;
+    cancel_merge_ = false;
+    lock.unlock();
+    const Status status = MergeTables(tables);
+    tables.clear();
+    lock.lock();
+    compacting_ = false;
+    merge_bytes_read_ = 0;
+    compaction_error_ = status.code() == StatusCode::kCancelled ? Status() : status;
+    compaction_cv_.notify_all();
+    ReapLocked(&lock);
+    if (compaction_error_.ok()) {
+      retry = std::chrono::seconds(0);
+    } else {
+      // Nothing is lost but the work. A full disk may get room.
+      counters_.background_error = status.message();
+      retry = std::min(kLongestRetry, retry * 2 + std::chrono::seconds(1));
+      compaction_cv_.wait_for(lock, retry, [this] { return stop_ || compaction_error_.ok(); });
+    }
+  }
+}
+
+void EventStore::ReapLocked(std::unique_lock<std::mutex>* lock) {
+  lock->unlock();
+  const Status status = reaper_->Reap();
+  lock->lock();
+  if (!status.ok()) counters_.background_error = status.message();
+}
+
+// Rows by window of what a merge will write.
+Status EventStore::CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables,
+                                WindowHistogram* histogram) const {
+  const auto time = static_cast<size_t>(core_->schema.time);
+  std::vector<bool> wanted(core_->schema.columns.size());
+  wanted[time] = true;
+  ColumnBatch rows;
+  for (const auto& table : tables) {
+    const SstMeta& meta = table->meta();
+    if (table->visible_from() <= meta.min_time &&
+        WindowOf(meta.min_time, window_) == WindowOf(meta.max_time, window_)) {
+      histogram->AddWindow(WindowOf(meta.min_time, window_), meta.rows);
+      continue;
+    }
+    for (size_t block = 0; block < table->blocks().size(); ++block) {
+      if (cancel_merge_.load(std::memory_order_relaxed)) return Status::Cancelled("the merge was stopped");
+      SEGUE_RETURN_IF_ERROR(table->ReadBlock(block, wanted, &rows));
+      histogram->Add(rows.columns[time], 0, rows.rows, table->visible_from());
+    }
+  }
+  return {};
+}
+
+Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
+                                                     const std::vector<TokenEntry>& tokens) {
+  WindowHistogram histogram(window_);
+  SEGUE_RETURN_IF_ERROR(CountWindows(tables, &histogram));
+  if (histogram.rows() == 0) return std::vector<SstMeta>();
+  const WindowSplit split(histogram, options_.window_rows, kMostMergeFiles);
+  const auto time = static_cast<size_t>(core_->schema.time);
+  const Throttle throttle(this);
+  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, split.files(), NewTables());
+  TableMerger merger(&core_->schema, tables);
+  ColumnBatch rows;
+  std::vector<uint32_t> outputs;
+  std::vector<std::vector<uint32_t>> orders(split.files());
+  for (;;) {
+    if (cancel_merge_.load(std::memory_order_relaxed)) return Status::Cancelled("the merge was stopped");
+    SEGUE_ASSIGN_OR_RETURN(const bool more, merger.Next(&rows));
+    if (!more) break;
+    merge_bytes_read_.store(merger.bytes_read(), std::memory_order_relaxed);
+    if (split.files() == 1) {
+      SEGUE_RETURN_IF_ERROR(writer.Add(0, rows));
+    } else {
+      outputs.resize(rows.rows);
+      split.Route(rows.columns[time], 0, rows.rows, outputs.data());
+      for (auto& order : orders) order.clear();
+      for (uint32_t row = 0; row < rows.rows; ++row) orders[outputs[row]].push_back(row);
+      for (size_t file = 0; file < orders.size(); ++file) {
+        SEGUE_RETURN_IF_ERROR(writer.Add(file, rows, orders[file]));
+      }
+    }
+    throttle.Wait(writer.bytes_written());
+  }
+  return writer.Finish(tokens);
+}
+
+Status EventStore::MergeTables(const std::vector<std::shared_ptr<const SstReader>>& tables) {
+  std::set<uint64_t> numbers;
+  std::vector<TokenEntry> tokens;
+  for (const auto& table : tables) {
+    numbers.insert(table->meta().file_number);
+    tokens.insert(tokens.end(), table->tokens().begin(), table->tokens().end());
+  }
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<SstMeta> metas, WriteMerged(tables, tokens));
+  std::vector<std::shared_ptr<const SstReader>> merged;
+  SEGUE_RETURN_IF_ERROR(OpenTables(metas, &merged));
+
+  {
+    const std::lock_guard manifest_lock(manifest_mutex_);
+    Manifest next;
+    {
+      const std::lock_guard lock(mutex_);
+      next = manifest_;
+    }
+    std::erase_if(next.tables, [&](const ManifestTable& table) { return numbers.contains(table.file_number); });
+    for (const SstMeta& meta : metas) next.tables.push_back({meta});
+    if (metas.empty()) next.tokens.insert(next.tokens.end(), tokens.begin(), tokens.end());
+    SEGUE_RETURN_IF_ERROR(WriteManifest(next, metas));
+    const std::lock_guard lock(mutex_);
+    next.next_file = manifest_.next_file;
+    manifest_ = std::move(next);
+    std::erase_if(tables_, [&](const auto& table) { return numbers.contains(table->meta().file_number); });
+    ++counters_.compactions;
+    for (const auto& table : tables) counters_.compaction_bytes_read += table->meta().file_size;
+    for (const auto& table : merged) {
+      counters_.compaction_bytes_written += table->meta().file_size;
+      tables_.push_back(table);
+    }
+  }
+  for (const auto& table : tables) RetireTable(table);
+  return {};
+}
+
+void EventStore::RetireTable(const std::shared_ptr<const SstReader>& table) {
+  const uint64_t number = table->meta().file_number;
+  reaper_->Watch(number, table);
+  reaper_->Retire(number, TablePath(number));
+}
+
+Result<uint64_t> EventStore::Compact(const CompactionPoll& poll) {
+  SEGUE_RETURN_IF_ERROR(Flush());
+  std::unique_lock lock(mutex_);
+  const auto request = compact_requests_.insert(last_seq_);
+  compaction_error_ = Status();
+  merge_rate_ = 0;  // of a merge that is under way
+  const uint64_t before = counters_.compaction_bytes_read;
+  compaction_cv_.notify_all();
+  Status status;
+  for (;;) {
+    const std::vector<CompactionPick> left = CompactionsLocked();
+    if (closed_) status = Status::Closed("event table '" + core_->dir + "' was closed during a compaction");
+    if (status.ok()) status = compaction_error_;
+    if (!status.ok() || (left.empty() && !compacting_)) break;
+    CompactionProgress progress{counters_.compaction_bytes_read - before, 0};
+    for (const CompactionPick& pick : left) progress.bytes_left += pick.bytes;
+    const uint64_t read = std::min(merge_bytes_read_.load(std::memory_order_relaxed), progress.bytes_left);
+    progress.bytes_done += read;
+    progress.bytes_left -= read;
+    lock.unlock();
+    status = poll(progress);
+    if (status.ok()) status = CheckWritable();
+    lock.lock();
+    if (status.ok()) compaction_cv_.wait_for(lock, kPollInterval);
+  }
+  compact_requests_.erase(request);
+  if (!status.ok()) {
+    if (compact_requests_.empty()) cancel_merge_ = true;
+    return status;
+  }
+  ReapLocked(&lock);
+  return MostTablesOfAWindow(manifest_.tables, window_);
+}
+
+}  // namespace segue

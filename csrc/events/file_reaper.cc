@@ -1,0 +1,48 @@
+#include "events/file_reaper.h"
+
+#include <set>
+#include <utility>
+
+#include "events/leases.h"
+
+namespace segue {
+
+void FileReaper::Watch(uint64_t number, std::weak_ptr<const SstReader> reader) {
+  const std::lock_guard lock(mutex_);
+  readers_.emplace(number, std::move(reader));
+}
+
+void FileReaper::Retire(uint64_t number, std::string path) {
+  const std::lock_guard lock(mutex_);
+  retired_.emplace(number, std::move(path));
+}
+
+size_t FileReaper::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return retired_.size();
+}
+
+Status FileReaper::Reap() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(readers_, [](const auto& entry) { return entry.second.expired(); });
+  std::vector<uint64_t> unread;
+  for (const auto& [number, path] : retired_) {
+    if (!readers_.contains(number)) unread.push_back(number);
+  }
+  if (unread.empty()) return {};
+  // After the manifest, never before: see leases.h.
+  SEGUE_ASSIGN_OR_RETURN(const std::set<uint64_t> leased, LeasedTables(env_.get(), dir_));
+  Status status;
+  for (const uint64_t number : unread) {
+    if (leased.contains(number)) continue;
+    const Status removed = env_->Remove(retired_[number]);
+    if (removed.ok()) {
+      retired_.erase(number);
+    } else {
+      status = removed;
+    }
+  }
+  return status;
+}
+
+}  // namespace segue

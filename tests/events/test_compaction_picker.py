@@ -1,0 +1,162 @@
+"""Windows and the choice of merges: pure functions, checked against their promises."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue import _engine
+
+testing = _engine.testing
+NOTHING_EXPIRED = -(2**63)
+DAY = 100  # the width of a window, in units of the time column
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+def node(table) -> tuple[int, int]:
+    return testing.window_node(table[3] // DAY, table[4] // DAY)
+
+
+def table(number, size, first_time, last_time, seq=None, visible_from=NOTHING_EXPIRED, keys=(b"a", b"z")):
+    low, high = seq or (number * 10, number * 10 + 9)
+    return (number, size, 10, first_time, last_time, low, high, visible_from, *keys)
+
+
+@st.composite
+def tables(draw):
+    made = []
+    for number in range(1, draw(st.integers(0, 60)) + 1):
+        first = draw(st.integers(-300, 3000))
+        last = first + draw(st.sampled_from([0, 1, 50, 150, 2000]))
+        size = draw(st.sampled_from([1, 2, 10, 100, 1000])) * draw(st.integers(1, 9))
+        hidden = draw(st.sampled_from([NOTHING_EXPIRED, NOTHING_EXPIRED, first, (first + last) // 2, last]))
+        key = draw(st.integers(0, 200))
+        keys = (bytes([key]), bytes([min(255, key + draw(st.integers(0, 60)))]))
+        made.append(table(number, size, first, last, None, hidden, keys))
+    return made
+
+
+@given(first=INT64, last=INT64)
+def test_a_node_is_the_smallest_that_holds_both(first, last):
+    level, index = testing.window_node(first, last)
+    if level < 16:
+        assert first >> (4 * level) == last >> (4 * level) == index
+    if level > 0:
+        assert first >> (4 * (level - 1)) != last >> (4 * (level - 1))
+
+
+@given(
+    times=st.lists(st.integers(-500, 500) | st.integers(-(10**6), 10**6) | INT64, min_size=1, max_size=300),
+    width=st.integers(1, 300) | st.integers(1, 2**63 - 1),
+    least=st.integers(0, 100),
+    most=st.integers(1, 20),
+)
+def test_a_split_keeps_windows_together_and_files_large(times, width, least, most):
+    files, outputs = testing.window_split(times, width, least, most)
+    assert set(outputs) == set(range(files))
+    assert files <= most
+    windows = {}
+    for time, output in zip(times, outputs, strict=True):
+        assert windows.setdefault(time // width, output) == output
+    sizes = [outputs.count(output) for output in range(files)]
+    assert sum(size < least for size in sizes) <= 1, "only what is left over makes a small file"
+    # What shares a file shares it at the lowest level where it is enough.
+    for window, output in windows.items():
+        rows = sum(time // width == window for time in times)
+        if rows >= max(least, len(times) // max(most - 1, 1) + 1):
+            assert outputs.count(output) == rows
+
+
+def test_a_split_of_very_many_windows_stays_bounded():
+    times = [i * 7 * DAY for i in range(200_000)]
+    files, outputs = testing.window_split(times, DAY, 1000, 64)
+    assert files == 64 or all(outputs.count(output) >= 1000 for output in range(files - 1))
+    assert len(outputs) == len(times)
+
+
+@given(tables=tables(), handoff=st.integers(0, 600))
+def test_what_is_due_is_similar_and_of_one_node(tables, handoff):
+    picks = testing.due_compactions(tables, DAY, handoff)
+    inputs = [place for pick, _, _ in picks for place in pick]
+    assert len(set(inputs)) == len(inputs), "no table is in two merges"
+    for pick, size, crowded in picks:
+        chosen = [tables[place] for place in pick]
+        assert size == sum(t[1] for t in chosen)
+        assert len({node(t) for t in chosen}) == 1
+        assert len({t[6] <= handoff for t in chosen}) == 1, "taken and untaken events are not mixed"
+        if len(chosen) == 1:
+            first, last, until = chosen[0][3] // DAY, chosen[0][4] // DAY, chosen[0][7] // DAY
+            assert 2 * (until - first) >= last - first + 1, "a rewrite frees at least half the windows"
+        else:
+            assert size >= (2 if crowded else 4) * max(t[1] for t in chosen)
+            assert len(chosen) <= 32
+
+
+def merge(tables, pick, number):
+    """What merging does to the table list, if no table is split."""
+    chosen = [tables[place] for place in pick]
+    rest = [t for place, t in enumerate(tables) if place not in pick]
+    first = min(max(t[3], t[7]) for t in chosen)
+    last = max(t[4] for t in chosen)
+    keys = (min(t[8] for t in chosen), max(t[9] for t in chosen))
+    seq = (min(t[5] for t in chosen), max(t[6] for t in chosen))
+    if first > last:
+        return rest
+    return [*rest, table(number, sum(t[1] for t in chosen), first, last, seq, NOTHING_EXPIRED, keys)]
+
+
+@given(tables=tables(), handoff=st.integers(0, 600))
+def test_merging_what_is_due_comes_to_an_end(tables, handoff):
+    steps = 0
+    while picks := testing.due_compactions(tables, DAY, handoff):
+        tables = merge(tables, picks[0][0], 1000 + steps)
+        steps += 1
+        assert steps <= 200
+    by_node: dict = {}
+    for t in tables:
+        by_node.setdefault((node(t), t[6] <= handoff), []).append(t)
+    assert all(len(group) <= 64 for group in by_node.values())
+
+
+@given(tables=tables(), upto=st.integers(0, 700))
+def test_merging_everything_leaves_a_table_a_node(tables, upto):
+    steps = 0
+    while picks := testing.all_compactions(tables, DAY, upto):
+        tables = merge(tables, picks[0][0], 1000 + steps)
+        steps += 1
+        assert steps <= 200
+    old = [t for t in tables if t[5] <= upto]
+    assert all(t[7] <= t[3] for t in old), "no expired row is left"
+    by_node: dict = {}
+    for t in old:
+        by_node.setdefault(node(t), []).append((t[8], t[9]))
+    for ranges in by_node.values():
+        ordered = sorted(ranges)
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(ordered))
+
+
+@settings(max_examples=30)
+@given(sizes=st.lists(st.integers(90, 110), min_size=300, max_size=600), lull=st.integers(0, 3))
+def test_a_busy_window_is_written_about_twice(sizes, lull):
+    # One window takes a flush after the other; then others come and it is left alone.
+    tables, written, number = [], 0, 0
+    for size in [*sizes, *[100] * 12]:
+        number += 1
+        late = number > len(sizes)
+        first = 5000 + number if late else 0
+        tables.append(table(number, size, first, first))
+        while picks := testing.due_compactions(tables, DAY, 0):
+            written += picks[0][1]
+            number += 1
+            tables = merge(tables, picks[0][0], number)
+    assert written <= 2.5 * sum(sizes)
+    assert sum(node(t) == (0, 0) for t in tables) <= 12
+
+
+@given(tables=tables())
+def test_the_most_tables_of_a_window(tables):
+    windows = {w for t in tables for w in range(t[3] // DAY, t[4] // DAY + 1)}
+    expected = max((sum(t[3] // DAY <= w <= t[4] // DAY for t in tables) for w in windows), default=0)
+    assert testing.most_tables_of_a_window(tables, DAY) == expected
