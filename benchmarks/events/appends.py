@@ -61,13 +61,15 @@ def sustained(work: Path, params: dict[str, Any]) -> Outcome:
             settled = store.settle() - began  # without the wait to see that nothing more happens
         whole = sum(timer.seconds[:-1]) + settled
         written = _written() - before
-        size = sum(file.stat().st_blocks * 512 for file in (work / "db").rglob("*") if file.is_file())
+        sizes = {f: f.stat().st_blocks * 512 for f in (work / "db").rglob("*") if f.is_file()}
+        size = sum(sizes.values())
         outcome = _outcome(store, timer)
     extra = {
         "sustained_percent": 100 * appends[0] / appends[-1],
         "tenths_rows_per_second": [round(1 / seconds) for seconds in appends],
         "settle_seconds": settled,
         "store_bytes": size,
+        "log_bytes": sum(bytes_ for file, bytes_ in sizes.items() if file.suffix == ".log"),
         "store_bytes_per_event": size / table.num_rows,
         "written_per_byte": written / (table.num_rows * EVENT_BYTES),
     }

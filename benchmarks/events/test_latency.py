@@ -12,7 +12,7 @@ from benchmarks.harness import Contender
 SECONDS = {"small": 1, "medium": 20, "large": 60}
 ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 
-PLAN = {"medium": (2e9, 360), "large": (5e9, 1000)}
+PLAN = {"medium": (1e9, 350), "large": (4e9, 1000)}
 
 SEGUE = Contender(
     "segue", "benchmarks.events.latency:store", options=OPTIONS["segue"], params={"store": "segue"}

@@ -12,7 +12,7 @@ from benchmarks.harness import Contender
 ROWS = {"small": 150_000, "medium": 10_000_000, "large": 100_000_000}
 QUERIES = {"small": 500, "medium": 10_000, "large": 10_000}
 
-PLAN = {"medium": (2e9, 300), "large": (15e9, 1800)}
+PLAN = {"medium": (2e9, 300), "large": (14e9, 1200)}
 
 CONTENDERS = [
     Contender(
