@@ -106,7 +106,7 @@ def test_long_run(contest: Contest, contender: Contender, scale: str, group: str
         value=value,
         rounds=1 if scale == "large" else None,
         durability="interval, 5 ms",
-        unfair="Logs are counted, and Segue preallocates its logs and keeps them to be used again: a constant."
+        unfair="Logs are counted; Segue preallocates its logs and keeps them to be used again."
         if group == "events/store-size"
         else None,
     )
