@@ -12,6 +12,7 @@ from cpython.datetime cimport (
     PyDate_Check, PyDateTime_Check, date_day, date_month, date_year, datetime_hour, datetime_microsecond,
     datetime_minute, datetime_second, datetime_tzinfo, import_datetime,
 )
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -46,6 +47,17 @@ cdef extern from "Python.h":
     bint PyLong_CheckExact(object value)
     long long PyLong_AsLongLongAndOverflow(object value, int* overflow) noexcept
     void PyErr_Clear()
+    ctypedef struct PyTupleObject:
+        PyObject** ob_item
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    int METH_FASTCALL
+    int METH_KEYWORDS
+    object PyCFunction_New(PyMethodDef* definition, object self)
 
 import_datetime()
 
@@ -137,17 +149,21 @@ cdef class RowAppender:
         self._index = {name: i for i, name in enumerate(names)}
         self._n = len(names)
 
-    def append(self, *args, **kwargs):
-        """Append one event, positional in schema order or by keyword, and return its sequence number."""
-        return self._append(args, kwargs, True, True)
+    @property
+    def append(self):
+        """A function that appends one event, positional in schema order or by keyword; gives its sequence number.
+
+        Called by the vector calling convention: no tuple and no dictionary is made for a call.
+        """
+        return PyCFunction_New(&APPEND, self)
 
     def append_unacknowledged(self, *args, **kwargs):
         """As append, but leave the wait for durability to the caller: ``wait`` with the number returned."""
-        return self._append(args, kwargs, False, True)
+        return self._append_values(args, kwargs, False, True)
 
     def try_append(self, *args, **kwargs):
         """As append_unacknowledged, but None, and nothing is done, where that would have to wait for anything."""
-        return self._append(args, kwargs, False, False)
+        return self._append_values(args, kwargs, False, False)
 
     def wait(self, uint64_t seq):
         """Wait until event number ``seq`` is as durable as the store promises."""
@@ -163,17 +179,20 @@ cdef class RowAppender:
             self._api.raise_(error)
         return 0
 
-    cdef object _append(self, tuple args, dict kwargs, bint acknowledge, bint may_wait):
+    cdef object _append_values(self, tuple args, dict kwargs, bint acknowledge, bint may_wait):
         cdef tuple values = args
         if kwargs:
             values = self._by_name(args, kwargs)
         elif len(args) != self._n:
             values = self._fill(args)
+        return self._append_row((<PyTupleObject*>values).ob_item, acknowledge, may_wait)
+
+    cdef object _append_row(self, PyObject** values, bint acknowledge, bint may_wait):
         cdef RowBuffer row
         row.Start(self._fixed)
         cdef Py_ssize_t c
         for c in range(self._n):
-            self._put(c, values[c], &row)
+            self._put(c, <object>values[c], &row)
         cdef uint64_t seq = self._api.try_append(self._store, row.data(), row.size())
         cdef void* error = NULL
         cdef int failed
@@ -403,3 +422,25 @@ cdef class RowAppender:
         else:
             raise self._wrong(c, value, "cannot be appended by row; use append_batch")
         return 0
+
+
+cdef object append_vector(RowAppender self, PyObject** args, Py_ssize_t n, PyObject* names):
+    # The signature of METH_FASTCALL | METH_KEYWORDS: values by position, then those of `names`, null when none.
+    if names == NULL and n == self._n:
+        return self._append_row(args, True, True)
+    cdef Py_ssize_t i
+    cdef tuple by_position = tuple([<object>args[i] for i in range(n)])
+    cdef dict by_name = {}
+    if names != NULL:
+        by_name = {(<tuple>names)[i]: <object>args[n + i] for i in range(len(<tuple>names))}
+    return self._append_values(by_position, by_name, True, True)
+
+
+cdef PyMethodDef APPEND
+APPEND.ml_name = "append"
+APPEND.ml_meth = <PyCFunction><void*>append_vector
+APPEND.ml_flags = METH_FASTCALL | METH_KEYWORDS
+APPEND.ml_doc = (
+    b"append(*values, **named)\n--\n\n"
+    b"Append one event, positional in schema order or by keyword, and return its sequence number."
+)
