@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +55,23 @@ def sustained(work: Path, params: dict[str, Any]) -> Outcome:
                 for number, batch in enumerate(sent):
                     store.append_batch(batch, start + number * BATCH_ROWS)
             appends.append(timer.seconds[-1] / sum(batch.num_rows for batch in sent))
-        began = time.perf_counter()
         with timer:
-            settled = store.settle() - began  # without the wait to see that nothing more happens
-        whole = sum(timer.seconds[:-1]) + settled
-        written = _written() - before
+            store.settle()
+        written, counters = _written() - before, store.counters()
         sizes = {f: f.stat().st_blocks * 512 for f in (work / "db").rglob("*") if f.is_file()}
         size = sum(sizes.values())
         outcome = _outcome(store, timer)
     extra = {
         "sustained_percent": 100 * appends[0] / appends[-1],
         "tenths_rows_per_second": [round(1 / seconds) for seconds in appends],
-        "settle_seconds": settled,
+        "settle_seconds": timer.seconds[-1],
         "store_bytes": size,
         "log_bytes": sum(bytes_ for file, bytes_ in sizes.items() if file.suffix == ".log"),
         "store_bytes_per_event": size / table.num_rows,
         "written_per_byte": written / (table.num_rows * EVENT_BYTES),
+        **counters,
     }
-    return Outcome([whole], outcome.rows, outcome.digest, extra)
+    return Outcome([sum(timer.seconds)], outcome.rows, outcome.digest, extra)
 
 
 def _written() -> int:

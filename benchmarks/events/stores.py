@@ -65,8 +65,8 @@ class Store(ABC):
         """Write what is in memory to tables."""
 
     @abstractmethod
-    def settle(self) -> float:
-        """Flush, wait until the background has nothing left to do, and return when it was done."""
+    def settle(self) -> None:
+        """Flush, and wait until the background has nothing left to do."""
 
     def last(self, user: int, limit: int) -> Any:
         """Return the newest events of a user, in whatever form the store gives columns of values."""
@@ -112,16 +112,13 @@ class SegueStore(Store):
     def flush(self) -> None:
         self.events.flush()
 
-    def settle(self) -> float:
+    def settle(self) -> None:
         self.flush()
-        before, since = None, time.perf_counter()
-        while time.perf_counter() - since < 0.3:  # the background has written nothing for a while
+        while True:
             stats = self.events.stats()
-            now = (stats.tables, stats.table_bytes, stats.table_bytes_written)
-            if now != before:
-                before, since = now, time.perf_counter()
+            if not (stats.immutable_memtables or stats.compaction_pending_bytes):
+                return
             time.sleep(0.02)
-        return since
 
     def last(self, user: int, limit: int) -> pa.Table:
         return self.events.scan(key=user, descending=True, limit=limit).to_arrow()
@@ -131,11 +128,8 @@ class SegueStore(Store):
 
     def counters(self) -> dict[str, int]:
         stats = self.events.stats()
-        return {
-            "bloom_probes": stats.bloom_probes,
-            "bloom_useful": stats.bloom_useful,
-            "tables": stats.tables,
-        }
+        names = ("bloom_probes", "bloom_useful", "tables", "flushes", "compactions", "wal_bytes_written")
+        return {name: getattr(stats, name) for name in names}
 
     def close(self) -> None:
         self.db.close()
@@ -228,7 +222,7 @@ class RocksStore(Store):
     def flush(self) -> None:
         self.db.flush()
 
-    def settle(self) -> float:
+    def settle(self) -> None:
         self.flush()
         waiting = (
             "rocksdb.mem-table-flush-pending",
@@ -237,7 +231,6 @@ class RocksStore(Store):
         )
         while any(self.db.property_int_value(name) for name in waiting):
             time.sleep(0.02)
-        return time.perf_counter()
 
     def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
         newest = KEY.pack(user, (1 << 64) - 1, (1 << 32) - 1)
@@ -264,7 +257,7 @@ class _NoTables(Store):
     def flush(self) -> None:
         raise NotImplementedError
 
-    def settle(self) -> float:
+    def settle(self) -> None:
         raise NotImplementedError
 
 

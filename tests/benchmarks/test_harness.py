@@ -78,7 +78,7 @@ def test_units_without_a_figure_are_refused():
 
 SUITE = """
 import pytest
-from benchmarks.harness import Contender
+from benchmarks.harness import Contender, annotate
 
 CONTENDERS = [
     Contender("segue", "HERE:counting", params={"name": "segue"}, options="as it comes"),
@@ -89,7 +89,24 @@ CONTENDERS = [
 @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
 def test_batches(contest, contender):
     contest("events/batches", CONTENDERS, contender, params={"log": LOG}, durability="os")
+
+def test_kernel(benchmark):
+    benchmark.pedantic(sum, args=(range(1000),), rounds=3)
+    annotate(benchmark, "kernels/sum", contender="scalar", rows=1000, unit="ns/row", limit_percent=1.5)
 """
+
+
+def pytest_of(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a session as users start it, with a cache of its own."""
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "SEGUE_BENCH_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_suite_replays_alternated_samples(tmp_path: Path):
@@ -98,19 +115,15 @@ def test_a_suite_replays_alternated_samples(tmp_path: Path):
     suite = tmp_path / "test_suite.py"
     suite.write_text(SUITE.replace("LOG", repr(str(log))).replace("HERE", HERE))
     (tmp_path / "conftest.py").write_text("from benchmarks.conftest import *\n")
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
-    command += ["-p", "no:cacheprovider", str(suite), "--benchmark-json", str(results), "--rounds", "2"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False
-    )
+    done = pytest_of(tmp_path, str(suite), "--benchmark-json", str(results), "--rounds", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed, 1 skipped" in done.stdout
+    assert "3 passed, 1 skipped" in done.stdout
     assert "absent: the distribution 'no-such-peer' is not installed" in done.stdout
     assert log.read_text().split() == ["segue", "peer", "segue", "peer"]
 
     page = json.loads(results.read_text())
     by_name = {entry["extra_info"]["contender"]: entry for entry in page["benchmarks"]}
-    assert set(by_name) == {"segue", "peer"}
+    assert set(by_name) == {"segue", "peer", "scalar"}
     ours = by_name["segue"]
     assert ours["group"] == "events/batches"
     assert ours["stats"]["rounds"] == 4
@@ -124,3 +137,21 @@ def test_a_suite_replays_alternated_samples(tmp_path: Path):
     assert info["cpu_seconds"] >= 0
     assert page["segue"]["probes"]["disk_write_bytes_per_second"] > 0
     assert page["segue"]["skipped"] == ["absent: the distribution 'no-such-peer' is not installed"]
+    kernel = by_name["scalar"]
+    assert kernel["group"] == "kernels/sum"
+    assert kernel["extra_info"]["value"] == pytest.approx(kernel["stats"]["median"] * 1e9 / 1000)
+    assert kernel["extra_info"]["limit_percent"] == 1.5
+
+
+def test_a_large_scale_says_first_what_it_takes(tmp_path: Path):
+    done = pytest_of(tmp_path, "benchmarks/events", "--scale", "medium", "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = done.stdout[done.stdout.index("plan for --scale medium") :]
+    assert "benchmarks.events.test_appends" in plan
+    assert "GB free in" in plan
+
+
+def test_suites_need_no_peers(tmp_path: Path):
+    done = pytest_of(tmp_path, "benchmarks/events/test_schemas.py", "-k", "segue and trades", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
