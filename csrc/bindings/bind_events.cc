@@ -181,6 +181,8 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
       options.sync_interval_ms = value.cast<uint32_t>();
     } else if (name == "window_rows") {
       options.window_rows = value.cast<uint64_t>();
+    } else if (name == "table_keys") {
+      options.table_keys = value.cast<uint64_t>();
     } else if (name == "background_compaction") {
       options.background_compaction = value.cast<bool>();
     } else if (name == "compaction_bytes_per_second") {

@@ -57,7 +57,11 @@ size_t SimilarTables(const std::vector<ManifestTable>& tables, const std::vector
   return take;
 }
 
-bool DisjointKeys(const std::vector<ManifestTable>& tables, std::vector<size_t> places) {
+// One table, or what a merge made of more keys than one table holds: tables of
+// disjoint keys, of which only the last one may be small.
+bool IsMerged(const std::vector<ManifestTable>& tables, std::vector<size_t> places, uint64_t table_keys) {
+  const auto small = std::count_if(places.begin(), places.end(), [&](size_t i) { return tables[i].rows < table_keys; });
+  if (places.size() > 1 && small > 1) return false;
   std::sort(places.begin(), places.end(),
             [&](size_t a, size_t b) { return tables[a].first_key < tables[b].first_key; });
   for (size_t i = 1; i < places.size(); ++i) {
@@ -113,7 +117,7 @@ std::vector<CompactionPick> AllCompactions(const std::vector<ManifestTable>& tab
   // From the top: what is merged there comes down to the nodes below.
   for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
     std::vector<size_t>& places = node->second;
-    if (DisjointKeys(tables, places)) {
+    if (IsMerged(tables, places, rules.table_keys)) {
       for (const size_t place : places) {
         if (HidesRows(tables[place])) picks.push_back(Make(tables, {place}));
       }

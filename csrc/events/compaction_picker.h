@@ -23,11 +23,12 @@
 namespace segue {
 
 struct CompactionRules {
-  uint64_t fan_in = 16;         // of a node that still takes rows
-  uint64_t settled_fan_in = 4;  // of one that does not
-  size_t most_inputs = 32;      // of one merge: bounds memory and open files
-  size_t crowded = 64;          // a node of more tables merges at a ratio of 2, and as fast as the disk can
-  size_t newest = 8;            // nodes of the newest so many tables still take rows
+  uint64_t fan_in = 16;                     // of a node that still takes rows
+  uint64_t settled_fan_in = 4;              // of one that does not
+  size_t most_inputs = 32;                  // of one merge: bounds memory and open files
+  size_t crowded = 64;                      // a node of more tables merges at a ratio of 2, and as fast as the disk can
+  uint64_t table_keys = uint64_t{8} << 20;  // a merge's table of so many keys is continued in another one
+  size_t newest = 8;                        // nodes of the newest so many tables still take rows
 };
 
 struct CompactionPick {
@@ -41,8 +42,8 @@ std::vector<CompactionPick> DueCompactions(const std::vector<ManifestTable>& tab
                                            uint64_t handoff_seq, const CompactionRules& rules);
 
 // What stands between the tables with sequences up to `upto_seq` and a store
-// where each node has one table (or several of disjoint keys) and no row that
-// has expired. Empty once that is reached; made over and over, merges reach it.
+// where each node has one table (or a large one continued in others) and no row
+// that has expired. Empty once that is reached; made over and over, merges reach it.
 std::vector<CompactionPick> AllCompactions(const std::vector<ManifestTable>& tables, int64_t window, uint64_t upto_seq,
                                            const CompactionRules& rules);
 

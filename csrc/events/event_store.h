@@ -69,6 +69,7 @@ struct StoreOptions {
   uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
+  uint64_t table_keys = uint64_t{8} << 20;       // an SSTable of so many distinct keys is continued in another one
   bool background_compaction = true;
   uint64_t compaction_bytes_per_second = uint64_t{32} << 20;  // written by merges in the background; 0: no limit
   SstOptions sst;

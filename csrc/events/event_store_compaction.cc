@@ -53,11 +53,13 @@ class EventStore::Throttle {
 };
 
 std::vector<CompactionPick> EventStore::CompactionsLocked() const {
+  CompactionRules rules;
+  rules.table_keys = options_.table_keys;
   if (!compact_requests_.empty()) {
-    return AllCompactions(manifest_.tables, window_, *compact_requests_.rbegin(), CompactionRules());
+    return AllCompactions(manifest_.tables, window_, *compact_requests_.rbegin(), rules);
   }
   if (!options_.background_compaction) return {};
-  return DueCompactions(manifest_.tables, window_, manifest_.handoff_seq, CompactionRules());
+  return DueCompactions(manifest_.tables, window_, manifest_.handoff_seq, rules);
 }
 
 void EventStore::CompactionLoop() {
@@ -142,7 +144,8 @@ Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shar
   const WindowSplit split(histogram, options_.window_rows, kMostMergeFiles);
   const auto time = static_cast<size_t>(core_->schema.time);
   const Throttle throttle(this);
-  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, split.files(), NewTables());
+  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
+                     split.files(), NewTables());
   TableMerger merger(&core_->schema, tables);
   ColumnBatch rows;
   std::vector<uint32_t> outputs;

@@ -60,7 +60,8 @@ Result<std::vector<SstMeta>> EventStore::WriteRows(const OrderedRows& rows, cons
   std::vector<std::vector<OrderedRows::Entry>> by_file(split.files());
   for (size_t i = 0; i < entries.size(); ++i) by_file[file_of[i]].push_back(entries[i]);
 
-  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, split.files(), NewTables());
+  TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
+                     split.files(), NewTables());
   ColumnBatch block;
   for (size_t file = 0; file < by_file.size(); ++file) {
     const std::vector<OrderedRows::Entry>& order = by_file[file];

@@ -5,19 +5,18 @@
 namespace segue {
 namespace {
 
-// Of one table: bounds its bloom filter to 10 MiB, and what building it takes to 64 MiB.
-constexpr size_t kMaxKeys = size_t{8} << 20;
 // Rows copied at a time when an output takes only some of a batch.
 constexpr size_t kCopyRows = 8192;
 
 }  // namespace
 
 TableWriter::TableWriter(Env* env, const StoreSchema* schema, const Interners* interners, SstOptions options,
-                         size_t outputs, NewTable new_table)
+                         uint64_t table_keys, size_t outputs, NewTable new_table)
     : env_(env),
       schema_(schema),
       interners_(interners),
       options_(options),
+      table_keys_(table_keys),
       new_table_(std::move(new_table)),
       outputs_(outputs) {}
 
@@ -41,7 +40,7 @@ Status TableWriter::FinishTable(Output* output, const std::vector<TokenEntry>& t
 Status TableWriter::Add(size_t output, const ColumnBatch& rows) {
   if (rows.rows == 0) return {};
   Output& out = outputs_[output];
-  if (out.builder && out.builder->distinct_keys() >= kMaxKeys) {
+  if (out.builder && out.builder->distinct_keys() >= table_keys_) {
     std::string key;
     EncodeKey(*schema_, rows, 0, &key);
     if (key != out.last_key) SEGUE_RETURN_IF_ERROR(FinishTable(&out, {}));  // a key stays in one table

@@ -27,8 +27,9 @@ using NewTable = std::function<std::pair<uint64_t, std::string>()>;
 
 class TableWriter {
  public:
-  TableWriter(Env* env, const StoreSchema* schema, const Interners* interners, SstOptions options, size_t outputs,
-              NewTable new_table);
+  // A table of about `table_keys` distinct keys is continued in another one.
+  TableWriter(Env* env, const StoreSchema* schema, const Interners* interners, SstOptions options, uint64_t table_keys,
+              size_t outputs, NewTable new_table);
   ~TableWriter();
   TableWriter(const TableWriter&) = delete;
   TableWriter& operator=(const TableWriter&) = delete;
@@ -60,6 +61,7 @@ class TableWriter {
   const StoreSchema* schema_;
   const Interners* interners_;
   const SstOptions options_;
+  const uint64_t table_keys_;
   const NewTable new_table_;
   std::vector<Output> outputs_;
   std::vector<std::string> paths_;  // of every file begun

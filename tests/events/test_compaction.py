@@ -69,6 +69,29 @@ def test_compact_leaves_one_file_a_window(tmp_path):
         assert events.stats().compactions == 3, "nothing more to do"
 
 
+def test_a_table_of_many_keys_is_continued_in_another(tmp_path):
+    with create(tmp_path / "t", table_keys=2000, block_rows=64) as events:
+        rows = []
+        for flush in range(4):
+            values = list(range(flush * 3000, flush * 3000 + 3000))
+            events.append_batch(
+                {"k": [k * 7919 % 12007 for k in values], "at": values, "s": [f"s{k}" for k in values]}
+            )
+            rows += values
+            events.flush()
+        events.compact()
+        tables = events.stats().tables
+        assert 2 <= tables <= 6
+        assert names(events) == rows
+        events.verify()
+        done = events.stats().compactions
+        events.compact()
+        assert events.stats().compactions == done
+        add(events, [0], 12000, 500)
+        events.compact()
+        assert names(events) == list(range(12500))
+
+
 def test_a_snapshot_keeps_its_files(tmp_path):
     with create(tmp_path / "t") as events:
         rows = add(events, [0], 0, 50)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,12 +127,17 @@ def test_merging_everything_leaves_a_table_a_node(tables, upto):
         assert steps <= 200
     old = [t for t in tables if t[5] <= upto]
     assert all(t[7] <= t[3] for t in old), "no expired row is left"
-    by_node: dict = {}
-    for t in old:
-        by_node.setdefault(node(t), []).append((t[8], t[9]))
-    for ranges in by_node.values():
-        ordered = sorted(ranges)
-        assert all(a[1] < b[0] for a, b in itertools.pairwise(ordered))
+    assert len({node(t) for t in old}) == len(old)
+
+
+def test_a_large_table_and_its_continuation_are_done():
+    large = [
+        table(n, 100, 0, 0, keys=keys) for n, keys in enumerate([(b"a", b"c"), (b"d", b"f"), (b"g", b"h")], 1)
+    ]
+    many = [(*t[:2], 10_000_000, *t[3:]) for t in large[:2]]
+    assert testing.all_compactions([*many, large[2]], DAY, 99) == []
+    assert testing.all_compactions([many[0], *large[1:]], DAY, 99) != []
+    assert testing.all_compactions([*many, table(3, 100, 0, 0, keys=(b"f", b"h"))], DAY, 99) != []
 
 
 @settings(max_examples=30)

@@ -8,11 +8,11 @@ import struct
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 
 from segue import _engine
 from segue.events import Events
 
+DAY = 86_400_000_000
 NOTHING_EXPIRED = -(2**63)
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 DOC = Path(__file__).parents[2] / "docs" / "formats" / "manifest.md"
@@ -79,7 +79,7 @@ def test_the_documented_layout_is_the_written_one(tmp_path):
         )
         assert manifest["schema"] == bytes.fromhex(documented)
         assert (manifest["tables"], manifest["tokens"]) == ([], [])
-        assert (manifest["window"], manifest["expired"]) == (86_400_000_000, NOTHING_EXPIRED)
+        assert (manifest["window"], manifest["expired"]) == (DAY, NOTHING_EXPIRED)
 
         events.append_batch({"k": [5, -5], "at": [10, 20]})
         events.flush()
@@ -94,19 +94,49 @@ def test_the_documented_layout_is_the_written_one(tmp_path):
         assert table[8:] == (struct.pack(">Q", bias - 5), struct.pack(">Q", bias + 5))
 
 
-@pytest.mark.parametrize("version", [1])
-def test_golden_stores_open_and_go_on(tmp_path, version):
-    shutil.copytree(FIXTURES / f"store_v{version}", tmp_path / "t")
-    rows = [(i % 7, (i % 3 - 1) * 86_400_000_000 + i, f"value {i}") for i in [*range(60), *range(90)]]
+def golden_rows(n: int, days: tuple[int, ...] = (-1, 0, 1)) -> list[tuple[int, int, str]]:
+    """What make_store_golden.py writes in one batch."""
+    return [(i % 7, days[i % len(days)] * DAY + i, f"value {i}") for i in range(n)]
+
+
+def stored(events: Events) -> list[tuple[int, int, str]]:
+    found = events.snapshot().scan_sequences(0, 2**62, None, "n").to_arrow().sort_by("n")
+    columns = (found["k"].to_pylist(), found["at"].cast(pa.int64()).to_pylist(), found["s"].to_pylist())
+    return list(zip(*columns, strict=True))
+
+
+def as_columns(rows: list[tuple[int, int, str]]) -> dict:
+    return {name: [row[i] for row in rows] for i, name in enumerate(["k", "at", "s"])}
+
+
+def test_the_golden_store_of_version_1_opens_and_goes_on(tmp_path):
+    shutil.copytree(FIXTURES / "store_v1", tmp_path / "t")
     with Events.open(tmp_path / "t", "golden") as events:
         events.verify()
-        found = events.snapshot().scan_sequences(0, 2**62, None, "n").to_arrow().sort_by("n")
-        columns = (found["k"].to_pylist(), found["at"].cast(pa.int64()).to_pylist(), found["s"].to_pylist())
-        assert list(zip(*columns, strict=True)) == rows
-        again = {name: [row[i] for row in rows[:60]] for i, name in enumerate(["k", "at", "s"])}
-        assert events.append_batch(again, token="first") == (1, 60)
+        assert stored(events) == golden_rows(60) + golden_rows(90)
+        assert events.append_batch(as_columns(golden_rows(60)), token="first") == (1, 60)
         assert events.append(1, 2, "new") == 151
         events.flush()
     after = parse((tmp_path / "t" / "MANIFEST").read_bytes())
-    assert (after["window"], after["handoff"]) == (86_400_000_000, 100)
+    assert (after["window"], after["handoff"]) == (DAY, 100)
     assert sum(table[2] for table in after["tables"]) == 151
+
+
+def test_the_golden_store_of_version_2_opens_and_goes_on(tmp_path):
+    shutil.copytree(FIXTURES / "store_v2", tmp_path / "t")
+    before = parse((tmp_path / "t" / "MANIFEST").read_bytes())
+    assert (before["window"], before["handoff"], before["expired"]) == (DAY, 100, 0)
+    assert [table[7] for table in before["tables"]] == [NOTHING_EXPIRED] * 4 + [0]
+    assert len(before["tokens"]) == 1
+    kept = [row for row in golden_rows(60) + golden_rows(90) + golden_rows(15) if row[1] >= 0]
+    with Events.open(tmp_path / "t", "golden") as events:
+        events.verify()
+        assert stored(events) == kept
+        assert events.append_batch(as_columns(golden_rows(30, (-5,))), token="gone") == (166, 195)
+        assert events.append(1, 2, "new") == 196
+        events.compact()
+        assert stored(events) == [*kept, (1, 2, "new")]
+        assert events.append_batch(as_columns(golden_rows(30, (-5,))), token="gone") == (166, 195)
+    after = parse((tmp_path / "t" / "MANIFEST").read_bytes())
+    assert sum(table[2] for table in after["tables"]) == len(kept) + 1
+    assert after["tokens"] == []

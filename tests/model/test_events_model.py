@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 
 import pyarrow as pa
@@ -55,26 +56,38 @@ SCHEMAS = {
     ),
 }
 OPTIONS = [
-    {"wal_bytes": 16384, "memtable_bytes": 280_000, "block_rows": 16},
-    {"wal_bytes": 65536, "memtable_bytes": 400_000, "block_rows": 128},
+    {"wal_bytes": 16384, "memtable_bytes": 280_000, "block_rows": 16, "window_rows": 8},
+    {"wal_bytes": 65536, "memtable_bytes": 400_000, "block_rows": 128, "window_rows": 50, "table_keys": 3},
+    {"wal_bytes": 16384, "window_rows": 1, "background_compaction": False},
     {},
 ]
+WINDOWS = ["day", dt.timedelta(microseconds=1), dt.timedelta(microseconds=4)]
 
 
 class EventsMachine(RuleBasedStateMachine):
-    @initialize(name=st.sampled_from(sorted(SCHEMAS)), options=st.sampled_from(OPTIONS), data=st.data())
-    def begin(self, name, options, data):
+    @initialize(
+        name=st.sampled_from(sorted(SCHEMAS)),
+        options=st.sampled_from(OPTIONS),
+        window=st.sampled_from(WINDOWS),
+    )
+    def begin(self, name, options, window):
         self.schema, self.key, self.values = SCHEMAS[name]
         self.options = options
         self.env = _engine.testing.MemEnv()
-        self.events = Events.create("/t", "t", self.schema, self.key, "at", _options=options, _env=self.env)
+        self.events = Events.create(
+            "/t", "t", self.schema, self.key, "at", window=window, _options=options, _env=self.env
+        )
+        self.window = 86_400_000_000 if window == "day" else window.microseconds
         self.rows: list[dict] = []
+        self.expired: frozenset[int] = frozenset()  # places in rows
         self.tokens: dict[str, tuple] = {}
         self.snapshots: list[tuple] = []
 
     def draw_row(self, data):
         row = {name: data.draw(values) for name, values in self.values.items()}
-        return row | {"at": data.draw(st.integers(-5, 20))}
+        return row | {
+            "at": data.draw(st.integers(-5, 20) | st.sampled_from([-(2**63), -300, 1000, 2**63 - 1]))
+        }
 
     @rule(data=st.data())
     def append(self, data):
@@ -105,6 +118,17 @@ class EventsMachine(RuleBasedStateMachine):
         assert self.events.stats().flushed_sequence == len(self.rows)
 
     @rule()
+    def compact(self):
+        assert self.events.compact() <= max(self.events.stats().tables, 1)
+
+    @rule(before=st.integers(-10, 25))
+    def expire(self, before):
+        bound = before // self.window * self.window
+        gone = {n for n, row in enumerate(self.rows) if row["at"] < bound} - self.expired
+        assert self.events.expire(before=before).events == len(gone)
+        self.expired |= gone
+
+    @rule()
     def reopen(self):
         self.events.close()
         self.events = Events.open("/t", "t", _options=self.options, _env=self.env)
@@ -118,13 +142,14 @@ class EventsMachine(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self):
-        self.snapshots = [*self.snapshots[-3:], (self.events.snapshot(), len(self.rows))]
+        self.snapshots = [*self.snapshots[-3:], (self.events.snapshot(), len(self.rows), self.expired)]
 
-    def expected(self, rows, key, since, until, descending, limit):
+    def expected(self, rows, expired, key, since, until, descending, limit):
         found = [
             (row["at"], n, row)
             for n, row in enumerate(rows)
-            if (key is None or tuple(row[k] for k in self.key) == key)
+            if n not in expired
+            and (key is None or tuple(row[k] for k in self.key) == key)
             and (since is None or row["at"] >= since)
             and (until is None or row["at"] < until)
         ]
@@ -141,17 +166,23 @@ class EventsMachine(RuleBasedStateMachine):
         old=st.booleans(),
     )
     def scan(self, data, keyed, since, until, descending, limit, old):
-        source, rows = self.events, self.rows
+        source, rows, expired = self.events, self.rows, self.expired
         if old and self.snapshots:
-            source, count = data.draw(st.sampled_from(self.snapshots))
+            source, count, expired = data.draw(st.sampled_from(self.snapshots))
             rows = rows[:count]
         key = tuple(data.draw(self.values[k]) for k in self.key) if keyed else None
         table = source.scan(key, since, until, descending=descending, ordered=True, limit=limit).to_arrow()
         table = table.set_column(1, "at", table["at"].cast(pa.int64()))
         assert table.to_pylist() == [
             {name: row[name] for name in self.schema.names}
-            for row in self.expected(rows, key, since, until, descending, limit)
+            for row in self.expected(rows, expired, key, since, until, descending, limit)
         ]
+
+    @rule(after=st.integers(0, 300), count=st.integers(0, 300))
+    def scan_sequences(self, after, count):
+        table = self.events.snapshot().scan_sequences(after, after + count, ["at"], "n").to_arrow()
+        expected = [n for n in range(after, min(after + count, len(self.rows))) if n not in self.expired]
+        assert sorted(table["n"].to_pylist()) == [n + 1 for n in expected]
 
     @invariant()
     def counts_agree(self):
