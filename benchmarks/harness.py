@@ -1,7 +1,8 @@
 """How contenders are measured: alternating, each in a process of its own, outputs checked equal.
 
 A *contender* is a function ``run(work: Path, params: dict) -> Outcome`` in an importable module: it prepares
-untimed, times its measured parts with :class:`Timer` and returns a digest of its output. In a suite::
+untimed, times its measured parts with :class:`Timer` and returns a digest of its output. Imports belong to
+the preparation, hidden ones too (``pyarrow.Array.to_numpy`` imports pandas). In a suite::
 
     CONTENDERS = [Contender("segue", "benchmarks.events.ours:batches"),
                   Contender("rocksdict", "benchmarks.events.peers:rocksdict_batches", requires=("rocksdict",),
@@ -14,27 +15,24 @@ untimed, times its measured parts with :class:`Timer` and returns a digest of it
 The first test of a group that is reached runs the alternation of all its selected contenders: round 1 of
 each, then round 2 of each. Every test then replays its own samples into pytest-benchmark, whose statistics,
 table, JSON and ``--benchmark-compare`` hold them.
+
+Every child imports this module: what only the parent needs is imported where it is used.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import math
 import os
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import machine, meter, targets
+from benchmarks import meter
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,6 +73,8 @@ class Contender:
         for need in self.requires:
             kind, _, program = need.rpartition(":")
             if kind == "command":
+                import shutil
+
                 if shutil.which(program) is None:
                     return f"{self.name}: the program {program!r} is not on the PATH"
             elif version_of(need) is None:
@@ -172,6 +172,10 @@ class OutputsDifferError(AssertionError):
 
 def run_child(contender: Contender, params: Mapping[str, Any], work_root: Path | None = None) -> Sample:
     """Run one contender once in a process of its own, in a fresh directory that is removed afterwards."""
+    import shutil
+    import subprocess
+    import tempfile
+
     asked = {**params, **contender.params}
     work = tempfile.mkdtemp(prefix="segue-bench-", dir=work_root)
     try:
@@ -263,6 +267,10 @@ def annotate(
     own limit it comes and which that is; for scaling, ``x`` with ``x_label`` and ``series`` (one entry per
     point) or ``points`` (pairs of x and seconds in one entry), and ``slope``, the fitted exponent.
     """
+    import statistics
+
+    from benchmarks import machine, targets
+
     info = benchmark.extra_info
     benchmark.group = group
     if benchmark.stats is not None:
@@ -350,6 +358,8 @@ def evict(path: Path) -> None:
 @functools.cache
 def version_of(distribution: str) -> str | None:
     """Version of an installed distribution, or None."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -368,6 +378,8 @@ def _environment(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _merge(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return medians of numbers, the largest of what is named worst, and the last of anything else."""
+    import statistics
+
     merged: dict[str, Any] = {}
     for name in {name: None for entry in entries for name in entry}:
         values = [entry[name] for entry in entries if entry.get(name) is not None]

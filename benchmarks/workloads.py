@@ -9,18 +9,13 @@ under a temporary name, and is memory-mapped by the contenders' processes::
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.ipc
-
-from segue import datagen
 
 ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 """Events of a scale; suites that are slow in small steps take a share."""
@@ -40,20 +35,35 @@ class Workload:
     time: str = ""
 
 
-def _events(rows: int) -> Iterator[pa.RecordBatch]:
-    for batch in datagen.plays(rows, batch_rows=_BATCH_ROWS):
-        yield batch.select(EVENT_COLUMNS)
+def _stream(name: str, columns: list[str] | None = None) -> Callable[[int], Iterator[pa.RecordBatch]]:
+    def stream(rows: int) -> Iterator[pa.RecordBatch]:
+        from segue import datagen  # not in the contenders' processes: they read files
+
+        for batch in getattr(datagen, name)(rows, batch_rows=_BATCH_ROWS):
+            yield batch if columns is None else batch.select(columns)
+
+    return stream
+
+
+def _dim_songs(rows: int) -> Iterator[pa.RecordBatch]:
+    from segue import datagen
+
+    return iter(datagen.dim_songs(datagen.Plays(songs=rows)).to_batches())
+
+
+def _dim_artists(rows: int) -> Iterator[pa.RecordBatch]:
+    from segue import datagen
+
+    return iter(datagen.dim_artists(datagen.Plays(artists=rows)).to_batches())
 
 
 WORKLOADS: dict[str, Workload] = {
-    "events": Workload(_events, ("user_id",), "timestamp"),
-    "plays": Workload(lambda rows: datagen.plays(rows, batch_rows=_BATCH_ROWS), ("user_id",), "timestamp"),
-    "readings": Workload(lambda rows: datagen.readings(rows, batch_rows=_BATCH_ROWS), ("sensor",), "at"),
-    "trades": Workload(
-        lambda rows: datagen.trades(rows, batch_rows=_BATCH_ROWS), ("account", "symbol"), "executed"
-    ),
-    "dim_songs": Workload(lambda rows: iter(datagen.dim_songs(datagen.Plays(songs=rows)).to_batches())),
-    "dim_artists": Workload(lambda rows: iter(datagen.dim_artists(datagen.Plays(artists=rows)).to_batches())),
+    "events": Workload(_stream("plays", EVENT_COLUMNS), ("user_id",), "timestamp"),
+    "plays": Workload(_stream("plays"), ("user_id",), "timestamp"),
+    "readings": Workload(_stream("readings"), ("sensor",), "at"),
+    "trades": Workload(_stream("trades"), ("account", "symbol"), "executed"),
+    "dim_songs": Workload(_dim_songs),
+    "dim_artists": Workload(_dim_artists),
 }
 
 
@@ -67,6 +77,11 @@ def cache_directory() -> Path:
 
 def path(name: str, rows: int) -> Path:
     """File of `rows` rows of a workload, generated if it is not in the cache."""
+    import hashlib
+    import inspect
+
+    from segue import datagen
+
     # Another generator makes other rows: its source is part of the name.
     source = inspect.getsource(datagen).encode()
     version = hashlib.blake2b(source, digest_size=4).hexdigest()
@@ -78,6 +93,8 @@ def path(name: str, rows: int) -> Path:
 
 def write(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
     """Write an Arrow IPC file that is either whole or not there."""
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(prefix=file.name, dir=file.parent)
     try:
         with os.fdopen(descriptor, "wb") as sink:

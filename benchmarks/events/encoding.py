@@ -33,37 +33,38 @@ Row = tuple[int, int, int, str, str, int]
 class Dictionaries:
     """Codes of the two string columns, as an application would keep them beside an untyped store."""
 
-    def __init__(self, schema_table: pa.Table) -> None:
-        batch = schema_table.to_batches()[0]
-        self.countries: list[str] = batch["country"].dictionary.to_pylist()
-        self.devices: list[str] = batch["device"].dictionary.to_pylist()
-        self.country_code = {name: code for code, name in enumerate(self.countries)}
-        self.device_code = {name: code for code, name in enumerate(self.devices)}
+    def __init__(self, events: pa.Table) -> None:
+        batch = events.to_batches()[0]
+        self.schema: pa.Schema = events.schema
+        self.countries: pa.StringArray = batch["country"].dictionary
+        self.devices: pa.StringArray = batch["device"].dictionary
+        self.country_code = {name: code for code, name in enumerate(self.countries.to_pylist())}
+        self.device_code = {name: code for code, name in enumerate(self.devices.to_pylist())}
 
 
 def pack(batch: pa.RecordBatch, first: int) -> tuple[list[bytes], list[bytes]]:
     """Keys and values of a batch whose first event has the counter `first`; vectorised, one copy each."""
     keys = np.empty(batch.num_rows, _KEYS)
-    keys["user"] = batch["user_id"].to_numpy()
-    keys["time"] = batch["timestamp"].view(pa.int64()).to_numpy()
+    keys["user"] = numbers(batch["user_id"])
+    keys["time"] = numbers(batch["timestamp"])
     keys["counter"] = np.arange(first, first + batch.num_rows)
     return keys.view(f"V{KEY.size}").tolist(), pack_values(batch).view(f"V{VALUE.size}").tolist()
 
 
 def pack_values(batch: pa.RecordBatch) -> np.ndarray:
     values = np.empty(batch.num_rows, _VALUES)
-    values["song"] = batch["song_id"].to_numpy()
-    values["country"] = batch["country"].indices.to_numpy()
-    values["device"] = batch["device"].indices.to_numpy()
-    values["ms"] = batch["ms_played"].to_numpy()
+    values["song"] = numbers(batch["song_id"])
+    values["country"] = numbers(batch["country"].indices)
+    values["device"] = numbers(batch["device"].indices)
+    values["ms"] = numbers(batch["ms_played"])
     return values
 
 
 def pack_rows(batch: pa.RecordBatch) -> bytes:
     """One packed event after the other, for the bare write loop."""
     rows = np.empty(batch.num_rows, _BARE)
-    rows["user"] = batch["user_id"].to_numpy()
-    rows["time"] = batch["timestamp"].view(pa.int64()).to_numpy()
+    rows["user"] = numbers(batch["user_id"])
+    rows["time"] = numbers(batch["timestamp"])
     values = pack_values(batch)
     for name in _VALUES.names or ():
         rows[name] = values[name]
@@ -93,15 +94,15 @@ class Digest:
     def __str__(self) -> str:
         return f"{self.rows}:{self._sum:016x}"
 
-    def add_table(self, table: pa.Table, dictionaries: Dictionaries) -> None:
+    def add_batch(self, batch: pa.RecordBatch, dictionaries: Dictionaries) -> None:
         """Add typed rows; strings become the codes that the packed events hold."""
         self.add(
-            table["user_id"].to_numpy(),
-            table["song_id"].to_numpy(),
-            table["timestamp"].cast(pa.int64()).to_numpy(),
-            _codes(table["country"], dictionaries.countries),
-            _codes(table["device"], dictionaries.devices),
-            table["ms_played"].to_numpy(),
+            numbers(batch["user_id"]),
+            numbers(batch["song_id"]),
+            numbers(batch["timestamp"]),
+            _codes(batch["country"], dictionaries.countries),
+            _codes(batch["device"], dictionaries.devices),
+            numbers(batch["ms_played"]),
         )
 
     def add_pairs(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -119,7 +120,14 @@ class Digest:
         self.add(*(rows[name] for name in ("user", "song", "time", "country", "device", "ms")))
 
 
-def _codes(column: pa.ChunkedArray, names: list[str]) -> np.ndarray:
+def numbers(array: pa.Array) -> np.ndarray:
+    """View integers or times without nulls; ``to_numpy`` would import pandas amid what is timed."""
+    if pa.types.is_timestamp(array.type):
+        array = array.view(pa.int64())
+    return np.from_dlpack(array)
+
+
+def _codes(column: pa.Array, names: pa.StringArray) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
-    return pc.index_in(column, pa.array(names, pa.string())).to_numpy()
+    return numbers(pc.index_in(column, names))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.events.encoding import Dictionaries
+from benchmarks.events.encoding import Dictionaries, numbers
 from benchmarks.events.stores import Store, open_store
 from benchmarks.harness import Outcome, histogram, percentiles, thin
 
@@ -20,7 +20,7 @@ LIMIT = 50
 def last_50(work: Path, params: dict[str, Any]) -> Outcome:
     """Store all events, settle, then ask: each user once untimed (warm), then once timed."""
     table = workloads.load(params["events"])
-    present, absent = _users(table["user_id"].to_numpy(), params["queries"])
+    present, absent = _users(np.concatenate([numbers(c) for c in table["user_id"].chunks]), params["queries"])
     with open_store(params["store"], work / "db", "os", Dictionaries(table)) as store:
         for number, batch in enumerate(workloads.batches(table, BATCH_ROWS)):
             store.append_batch(batch, number * BATCH_ROWS)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.events.encoding import KEY, VALUE, Dictionaries, Digest, Row, pack
@@ -87,14 +88,12 @@ class SegueStore(Store):
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import segue
-        from benchmarks.workloads import EVENT_COLUMNS
-        from segue import datagen
 
         self.db = segue.open(directory, durability=durability)
         if self.NAME in self.db.events():
             self.events = self.db.events(self.NAME)
         else:
-            schema = pa.schema([datagen.PLAYS_SCHEMA.field(name) for name in EVENT_COLUMNS])
+            schema = dictionaries.schema
             self.events = self.db.create_events(self.NAME, schema, key="user_id", time="timestamp")
 
     def append_rows(self, rows: Sequence[Row]) -> None:
@@ -107,7 +106,7 @@ class SegueStore(Store):
 
     def add_to(self, digest: Digest) -> None:
         for batch in self.events.scan().batches():
-            digest.add_table(pa.Table.from_batches([batch]), self.dictionaries)
+            digest.add_batch(batch, self.dictionaries)
 
     def flush(self) -> None:
         self.events.flush()
@@ -357,17 +356,9 @@ class SqliteStore(_NoTables):
         cursor = self.db.execute("SELECT * FROM listens")
         while rows := cursor.fetchmany(1 << 16):
             user, song, at, country, device, ms = zip(*rows, strict=True)
-            table = pa.table(
-                {
-                    "user_id": pa.array(user, pa.int64()),
-                    "song_id": pa.array(song, pa.int32()),
-                    "timestamp": pa.array(at, pa.int64()),
-                    "country": pa.array(country, pa.string()),
-                    "device": pa.array(device, pa.string()),
-                    "ms_played": pa.array(ms, pa.int32()),
-                }
-            )
-            digest.add_table(table, self.dictionaries)
+            lands = [self.dictionaries.country_code[name] for name in country]
+            kinds = [self.dictionaries.device_code[name] for name in device]
+            digest.add(*map(np.array, (user, song, at, lands, kinds, ms)))
 
     def close(self) -> None:
         self.db.close()
@@ -395,8 +386,9 @@ class DuckdbStore(_NoTables):
         self.db.unregister("batch")
 
     def add_to(self, digest: Digest) -> None:
-        reader = self.db.execute("SELECT * RENAME (happened AS timestamp) FROM listens").to_arrow_table()
-        digest.add_table(reader, self.dictionaries)
+        found = self.db.execute("SELECT * RENAME (happened AS timestamp) FROM listens").to_arrow_table()
+        for batch in found.to_batches():
+            digest.add_batch(batch, self.dictionaries)
 
     def close(self) -> None:
         self.db.close()
