@@ -1,0 +1,118 @@
+"""The star schema, made once and cached: our warehouse, files of another writer, a DuckDB table.
+
+Everything comes from :mod:`segue.datagen`: 31 days of plays, joined to their songs by our own pipeline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from benchmarks import workloads
+
+DAYS = 31
+BATCH_ROWS = 64_000
+
+
+def options(rows: int):
+    """Dimensions of the targets page from ten million facts on; smaller ones for less."""
+    from segue import datagen
+
+    if rows >= 10_000_000:
+        return datagen.Plays(days=DAYS)
+    return datagen.Plays(users=1_000_000, songs=100_000, artists=10_000, days=DAYS)
+
+
+def _cached(name: str, rows: int, make: Callable[[Path], None]) -> Path:
+    """Directory of that content, whole or not there."""
+    import segue
+    from segue import datagen
+
+    source = inspect.getsource(datagen) + inspect.getsource(inspect.getmodule(_cached)) + segue.__version__
+    version = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
+    target = workloads.cache_directory() / f"{name}-{rows}-{version}"
+    if not target.exists():
+        unfinished = target.with_name(target.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        make(unfinished)
+        unfinished.rename(target)
+    return target
+
+
+def warehouse(rows: int) -> Path:
+    """A Segue database whose pipeline wrote `rows` facts; its folder ``dimensions`` has them as Parquet."""
+
+    def make(directory: Path) -> None:
+        import segue
+        from segue import datagen
+
+        plays = options(rows)
+        dimensions = {"dim_songs": datagen.dim_songs(plays), "dim_artists": datagen.dim_artists(plays)}
+        with segue.open(directory / "music", durability="os") as db:
+            listens = db.create_events("listens", datagen.PLAYS_SCHEMA, key="user_id", time="timestamp")
+            for batch in datagen.plays(rows, plays, batch_rows=BATCH_ROWS):
+                listens.append_batch(batch)
+            db.put_dimension("dim_songs", dimensions["dim_songs"], key="song_id")
+            db.put_dimension("dim_artists", dimensions["dim_artists"], key="artist_id")
+            report = (
+                db.pipeline("listens")
+                .repartition(64, "user_id")
+                .join(segue.broadcast("dim_songs"), on="song_id", columns=list(datagen.SONG_COLUMNS))
+                .sort_within_partitions("timestamp")
+                .write("fact_plays", partition_by="date")
+                .run()
+            )
+            if report.rows_out != rows:
+                raise AssertionError(f"{rows} plays gave {report.rows_out} facts")
+        (directory / "dimensions").mkdir()
+        for name, table in dimensions.items():
+            pq.write_table(table, directory / "dimensions" / f"{name}.parquet", compression="zstd")
+
+    return _cached("warehouse", rows, make)
+
+
+def facts_of(database: Path) -> Path:
+    """The fact table's folder in a database of :func:`warehouse`: ``date=.../*.parquet``."""
+    return database / "music" / "warehouse" / "fact_plays"
+
+
+def foreign(rows: int) -> Path:
+    """The same facts, written by DuckDB as zstd Parquet with a folder a day."""
+    source = facts_of(warehouse(rows))
+
+    def make(directory: Path) -> None:
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.execute("SET threads = 1")  # one file a day
+            connection.execute(
+                f"COPY (SELECT * FROM read_parquet('{source}/**/*.parquet', hive_partitioning = true)) "
+                f"TO '{directory / 'facts'}' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (date))"
+            )
+
+    return _cached("foreign", rows, make) / "facts"
+
+
+def duckdb_file(rows: int) -> Path:
+    """The same facts and dimensions in a DuckDB database file."""
+    database = warehouse(rows)
+
+    def make(directory: Path) -> None:
+        import duckdb
+
+        with duckdb.connect(str(directory / "facts.duckdb")) as connection:
+            files = f"{facts_of(database)}/**/*.parquet"
+            connection.execute(
+                f"CREATE TABLE fact_plays AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)"
+            )
+            for name in ("dim_songs", "dim_artists"):
+                file = database / "dimensions" / f"{name}.parquet"
+                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{file}')")
+
+    return _cached("duckdb", rows, make) / "facts.duckdb"

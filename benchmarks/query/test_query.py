@@ -1,0 +1,137 @@
+"""Seconds for dashboard queries, warm, and what they read; a first query; the way from append to answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.contest import Contest
+from benchmarks.harness import Contender
+from benchmarks.query import data
+from benchmarks.query.engines import OPTIONS
+from benchmarks.query.statements import FAMILY
+
+ROWS = {"small": 300_000, "medium": 10_000_000, "large": 100_000_000}
+REPEATS = {"small": 2, "medium": 3, "large": 3}
+FRESH_ROWS = {"small": 100_000, "medium": 1_000_000, "large": 10_000_000}
+
+PLAN = {"medium": (3e9, 600), "large": (24e9, 4200)}
+"""Bytes of disk at the same time and seconds on two cores: estimates, on the safe side."""
+
+FACTS = {"codec": "zstd (high-entropy codes stored as they are in our own files)", "page_cache": "warm"}
+
+
+def contenders(function: str, *names: str) -> list[Contender]:
+    """Of one name, perhaps with ``=engine`` behind it."""
+    found = []
+    for name in names:
+        shown, _, engine = name.partition("=")
+        package = shown.split()[0]
+        found.append(
+            Contender(
+                shown,
+                f"benchmarks.query.contenders:{function}",
+                requires=() if package == "segue" else (package,),
+                options=OPTIONS[shown],
+                params={"engine": engine or shown},
+            )
+        )
+    return found
+
+
+TOP = contenders("statements", "segue", "duckdb", "polars", "datafusion", "chdb", "pyarrow")
+FOREIGN = contenders(
+    "statements", "segue=segue files", "duckdb", "duckdb native", "polars", "datafusion", "chdb", "pyarrow"
+)
+SQL = contenders("statements", "segue", "duckdb", "polars", "datafusion", "chdb")
+DELEGATED = contenders("statements", "segue", "duckdb")
+ALONE = {name: contenders(name, "segue") for name in ("threads", "bytes_read", "first_query", "fresh")}
+
+
+def ours(scale: str) -> dict[str, object]:
+    database = data.warehouse(ROWS[scale])
+    return {
+        "facts": str(data.facts_of(database)),
+        "dimensions": str(database / "dimensions"),
+        "rows": ROWS[scale],
+        "repeats": REPEATS[scale],
+    }
+
+
+@pytest.mark.parametrize("contender", TOP, ids=lambda c: c.name)
+def test_top_artists_by_country(contest: Contest, contender: Contender, scale: str):
+    params = ours(scale) | {"names": ["top-artists"]}
+    contest("query/top-artists", TOP, contender, params=params, unit="s", **FACTS)
+
+
+@pytest.mark.parametrize("contender", FOREIGN, ids=lambda c: c.name)
+def test_top_artists_on_files_of_others(contest: Contest, contender: Contender, scale: str):
+    chosen = [replace(c, params={**c.params, "facts": _facts(c.name, scale)}) for c in FOREIGN]
+    same = next(c for c in chosen if c.name == contender.name)
+    params = ours(scale) | {"names": ["top-artists"]}
+    contest(
+        "query/top-artists-foreign",
+        chosen,
+        same,
+        params=params,
+        unit="s",
+        **FACTS,
+        unfair="'duckdb native' reads its own table format, written before the clock starts.",
+    )
+
+
+def _facts(name: str, scale: str) -> str:
+    return str(data.duckdb_file(ROWS[scale]) if name == "duckdb native" else data.foreign(ROWS[scale]))
+
+
+@pytest.mark.parametrize("contender", SQL, ids=lambda c: c.name)
+@pytest.mark.parametrize("name", FAMILY)
+def test_family(contest: Contest, contender: Contender, scale: str, name: str):
+    params = ours(scale) | {"names": FAMILY}
+    contest(
+        f"query/family/{name}",
+        SQL,
+        contender,
+        params=params,
+        unit="s",
+        seconds=f"{name}_seconds_each",
+        **FACTS,
+    )
+
+
+@pytest.mark.parametrize("contender", DELEGATED, ids=lambda c: c.name)
+def test_delegated(contest: Contest, contender: Contender, scale: str):
+    params = ours(scale) | {"names": ["delegated"]}
+    contest("query/delegated", DELEGATED, contender, params=params, unit="s", **FACTS)
+
+
+@pytest.mark.parametrize("contender", ALONE["threads"], ids=lambda c: c.name)
+def test_two_threads(contest: Contest, contender: Contender, scale: str):
+    contest(
+        "query/threads", ALONE["threads"], contender, params=ours(scale), unit="x", value="speedup", **FACTS
+    )
+
+
+@pytest.mark.parametrize("contender", ALONE["bytes_read"], ids=lambda c: c.name)
+def test_bytes_read(contest: Contest, contender: Contender, scale: str):
+    contest(
+        "query/bytes-read",
+        ALONE["bytes_read"],
+        contender,
+        params=ours(scale),
+        unit="x",
+        value="ratio",
+        **FACTS,
+    )
+
+
+@pytest.mark.parametrize("contender", ALONE["first_query"], ids=lambda c: c.name)
+def test_first_query(contest: Contest, contender: Contender, scale: str):
+    contest("query/first", ALONE["first_query"], contender, params=ours(scale), unit="s", **FACTS)
+
+
+@pytest.mark.parametrize("contender", ALONE["fresh"], ids=lambda c: c.name)
+def test_append_to_answer(contest: Contest, contender: Contender, scale: str):
+    params = {"rows": FRESH_ROWS[scale], "events": 20, "engine": "segue"}
+    contest("journey/fresh", ALONE["fresh"], contender, params=params, unit="ms", durability="commit")
