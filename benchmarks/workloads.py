@@ -77,15 +77,10 @@ def cache_directory() -> Path:
 
 def path(name: str, rows: int) -> Path:
     """File of `rows` rows of a workload, generated if it is not in the cache."""
-    import hashlib
-    import inspect
 
     from segue import datagen
 
-    # Another generator makes other rows: its source is part of the name.
-    source = inspect.getsource(datagen).encode()
-    version = hashlib.blake2b(source, digest_size=4).hexdigest()
-    file = cache_directory() / f"{name}-{rows}-{version}.arrow"
+    file = cache_directory() / f"{name}-{rows}-v{datagen.GENERATOR_VERSION}.arrow"
     if not file.exists():
         write(file, WORKLOADS[name].stream(rows))
     return file

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,3 +149,190 @@ def test_impossible_options_are_refused(options: dict[str, float]) -> None:
         Plays(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_rows=0"):
         next(datagen.plays(10, batch_rows=0))
+
+
+def test_facts_are_the_plays_joined_to_their_songs() -> None:
+    facts = pa.Table.from_batches(list(datagen.facts(100_000, SMALL, batch_rows=7000, threads=2)))
+    facts.validate(full=True)
+    assert facts.schema.equals(datagen.FACTS_SCHEMA)
+    assert facts.num_columns == 20
+    plays = datagen.plays_table(100_000, SMALL)
+    assert facts.select(plays.column_names).combine_chunks().equals(plays.combine_chunks())
+    songs = datagen.dim_songs(SMALL)
+    for name in datagen.SONG_COLUMNS:
+        assert facts[name].combine_chunks().equals(songs[name].take(plays["song_id"]).combine_chunks())
+    assert facts["date"].combine_chunks().equals(pc.cast(plays["timestamp"], pa.date32()).combine_chunks())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_change_the_rows(threads: int) -> None:
+    once = pa.Table.from_batches(list(datagen.facts(300_000, SMALL)))
+    again = pa.Table.from_batches(list(datagen.facts(300_000, SMALL, threads=threads)))
+    assert again.equals(once)
+
+
+def test_a_stream_made_ahead_may_be_left_early() -> None:
+    stream = datagen.facts(2_000_000, SMALL, threads=2)
+    assert next(stream).num_rows == 1 << 16
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("datagen")]
+
+
+def _contents(entry: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(entry)): p.read_bytes() for p in sorted(entry.rglob("*")) if p.is_file()}
+
+
+def _read(entry: Path, file_format: str) -> pa.Table:
+    table = ds.dataset(entry, format=file_format, partitioning="hive", exclude_invalid_files=True).to_table()
+    return table.sort_by([(name, "ascending") for name in ("timestamp", "user_id", "song_id")])
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "arrow"])
+def test_cached_facts_hold_the_rows_of_the_stream_by_date(tmp_path: Path, file_format: str) -> None:
+    entry = datagen.cached("facts", 150_000, SMALL, file_format=file_format, directory=tmp_path)
+    assert sorted(p.name for p in entry.iterdir()) == [
+        "date=2024-01-01",
+        "date=2024-01-02",
+        "date=2024-01-03",
+        "manifest.json",
+    ]
+    read = _read(entry, file_format)
+    made = pa.Table.from_batches(list(datagen.facts(150_000, SMALL))).sort_by(
+        [(name, "ascending") for name in ("timestamp", "user_id", "song_id")]
+    )
+    assert read.num_rows == 150_000
+    for name in ("timestamp", "user_id", "artist_id", "explicit", "ms_played"):
+        assert read[name].combine_chunks().equals(made[name].combine_chunks()), name
+    assert read["date"].cast(pa.string()).to_pylist()[:1] == ["2024-01-01"]
+    assert pc.cast(read["city"], pa.string()).equals(pc.cast(made["city"], pa.string()))
+
+
+def test_files_are_the_same_bytes_in_another_process_with_other_threads(tmp_path: Path) -> None:
+    here = datagen.cached("facts", 150_000, SMALL, directory=tmp_path / "here", threads=1)
+    script = (
+        "from segue import datagen\nimport sys\n"
+        f"print(datagen.cached('facts', 150_000, datagen.{SMALL!r}, directory=sys.argv[1], threads=2))"
+    ).replace("datetime.datetime(2024, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)", "datagen.Plays().start")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "there")], capture_output=True, text=True, check=True
+    )
+    there = Path(done.stdout.strip())
+    assert there.name == here.name
+    assert _contents(there) == _contents(here)
+
+
+@pytest.mark.parametrize(
+    ("name", "time"), [("readings", "at"), ("trades", "executed"), ("plays", "timestamp")]
+)
+def test_any_stream_is_cut_by_the_day_of_its_time(tmp_path: Path, name: str, time: str) -> None:
+    entry = datagen.cached(name, 20_000, directory=tmp_path)
+    rows = 0
+    for file in entry.rglob("*.parquet"):
+        days = pc.unique(
+            pc.cast(
+                pc.floor_temporal(pq.read_table(file, partitioning=None)[time], unit="day"),
+                pa.date32(),
+                safe=False,
+            )
+        )
+        assert [f"date={day}" for day in days.to_pylist()] == [file.parent.name]
+        rows += pq.ParquetFile(file).metadata.num_rows
+    assert rows == 20_000
+
+
+def test_the_cache_is_used_again_and_keyed_by_every_parameter(tmp_path: Path) -> None:
+    first = datagen.cached("readings", 2000, directory=tmp_path, sensors=20)
+    before = {p: p.stat().st_mtime_ns for p in first.rglob("*.parquet")}
+    assert datagen.cached("readings", 2000, directory=tmp_path, sensors=20) == first
+    assert {p: p.stat().st_mtime_ns for p in first.rglob("*.parquet")} == before
+    others = {
+        datagen.cached("readings", 2000, directory=tmp_path, sensors=21),
+        datagen.cached("readings", 2001, directory=tmp_path, sensors=20),
+        datagen.cached("readings", 2000, directory=tmp_path, sensors=20, seed=1),
+        datagen.cached("readings", 2000, directory=tmp_path, sensors=20, file_format="arrow"),
+        datagen.cached("readings", 2000, directory=tmp_path, sensors=20, by_date=False),
+        datagen.cached("dim_sensors", directory=tmp_path, sensors=20),
+    }
+    assert len(others) == 6
+    assert first not in others
+
+
+@pytest.mark.parametrize("harm", ["cut", "remove", "manifest", "empty"])
+def test_a_broken_entry_is_made_again(tmp_path: Path, harm: str) -> None:
+    entry = datagen.cached("trades", 3000, directory=tmp_path)
+    whole = _contents(entry)
+    file = next(entry.rglob("*.parquet"))
+    if harm == "cut":
+        os.truncate(file, file.stat().st_size // 2)
+    elif harm == "remove":
+        file.unlink()
+    elif harm == "manifest":
+        (entry / "manifest.json").write_text("{")
+    else:
+        shutil.rmtree(entry)
+        entry.mkdir()
+    assert datagen.cached("trades", 3000, directory=tmp_path) == entry
+    assert _contents(entry) == whole
+    assert [p.name for p in tmp_path.iterdir()] == [entry.name]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".partial-{dead.pid}-x"
+    living = tmp_path / f".partial-{os.getpid()}-x"
+    left.mkdir()
+    living.mkdir()
+    datagen.cached("dim_symbols", directory=tmp_path)
+    assert not left.exists()
+    assert living.exists()
+
+
+def test_a_failure_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(datagen.cache.DateFiles, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        datagen.cached("trades", 3000, directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_make_the_same_entry_agree(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom segue.datagen import cached\nprint(cached('trades', 30_000, directory=sys.argv[1]))"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = {process.communicate()[0].strip() for process in running}
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert said == {str(datagen.cached("trades", 30_000, directory=tmp_path))}
+
+
+def test_the_cache_is_emptied_oldest_use_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_DATAGEN_CACHE", str(tmp_path / "cache"))
+    one, two = datagen.cached("trades", 1000), datagen.cached("trades", 1001)
+    assert one.parent == tmp_path / "cache" == datagen.cache_directory()
+    os.utime(one, (1, 1))
+    os.utime(two, (2, 2))
+    assert datagen.cached("trades", 1000) == one  # used: now the younger one
+    size = sum(f.stat().st_size for f in one.rglob("*") if f.is_file())
+    assert datagen.clear_cache(keep_bytes=size) > 0
+    assert list(datagen.cache_directory().iterdir()) == [one]
+    assert datagen.clear_cache() == size
+    assert list(datagen.cache_directory().iterdir()) == []
+
+
+def test_wrong_names_and_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="known are"):
+        datagen.cached("songs", directory=tmp_path)
+    with pytest.raises(ValueError, match="a stream needs"):
+        datagen.cached("facts", directory=tmp_path)
+    with pytest.raises(ValueError, match="of its own"):
+        datagen.cached("dim_songs", 5, directory=tmp_path)
+    with pytest.raises(ValueError, match="not Plays"):
+        datagen.cached("trades", 5, SMALL, directory=tmp_path)
+    with pytest.raises(ValueError, match="csv"):
+        datagen.cached("facts", 5, SMALL, file_format="csv", directory=tmp_path)  # type: ignore[arg-type]
