@@ -31,9 +31,11 @@ def options(rows: int):
 def _cached(name: str, rows: int, make: Callable[[Path], None]) -> Path:
     """Directory of that content, whole or not there."""
     import segue
-    from segue import datagen
+    from segue import datagen, parquet_output
 
-    source = inspect.getsource(datagen) + inspect.getsource(inspect.getmodule(_cached)) + segue.__version__
+    # What other rows, or another layout of our files, would come from.
+    modules = inspect.getmodule(_cached), parquet_output
+    source = "".join(map(inspect.getsource, modules)) + f"{datagen.GENERATOR_VERSION} {segue.__version__}"
     version = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
     target = workloads.cache_directory() / f"{name}-{rows}-{version}"
     if not target.exists():
