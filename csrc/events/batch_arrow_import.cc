@@ -260,7 +260,7 @@ class ColumnAppender {
     if (view_.type.id == column_.field.type.id) return Copy<D>();
     if (view_.type.id == TypeId::kFloat32) return Convert<float, D>(&FloatToFloat<float, D>);
     if (view_.type.id == TypeId::kFloat64) return Convert<double, D>(&FloatToFloat<double, D>);
-    return WithInt([this]<typename S>() { return Convert<S, D>(&IntToFloat<S, D>); });
+    return WithInt([this]<typename S>() { return this->template Convert<S, D>(&IntToFloat<S, D>); });
   }
 
   Status AppendBools() {

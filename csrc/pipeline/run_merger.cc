@@ -9,7 +9,7 @@ constexpr int64_t kPrefetch = 12;  // rows of a memory run ahead of the one show
 Result<std::unique_ptr<RunMerger>> RunMerger::Make(const RowLayout* layout, const SortKey* key,
                                                    const std::vector<SortedRun>& runs, const KeyRange& range,
                                                    MemoryBudget* budget) {
-  std::unique_ptr<RunMerger> merger(new RunMerger(layout, key));
+  std::unique_ptr<RunMerger> merger(new RunMerger(key));
   for (const SortedRun& run : runs) {
     Source source;
     if (run.memory != nullptr) {

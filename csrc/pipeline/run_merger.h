@@ -55,14 +55,13 @@ class RunMerger {
     bool done = false;
   };
 
-  RunMerger(const RowLayout* layout, const SortKey* key) : layout_(layout), key_(key) {}
+  explicit RunMerger(const SortKey* key) : key_(key) {}
   bool Before(uint32_t a, uint32_t b) const;
   void Build();
   void Replay(uint32_t source);
   void Show(Source* source) const;  // its current row, or the end
   bool Advance(Source* source) const;
 
-  const RowLayout* layout_;
   const SortKey* key_;
   std::vector<Source> sources_;
   std::vector<uint32_t> tree_;  // [0]: the winner; [i]: the loser of the match at node i

@@ -1,0 +1,196 @@
+"""The nightly job: partition by user, join the songs, sort by time inside partitions, write zstd Parquet.
+
+Segue reads its own event store and publishes in one durable commit; the peers read a Parquet file of the same
+events and write files that nobody commits or syncs. Digests hold all of them to the same rows in that order.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks import workloads
+from benchmarks.harness import Outcome, Timer
+from benchmarks.pipeline import data
+
+_EVENT_BYTES = 48
+"""An event packed: int64, int32, timestamp, two strings by code, int32, and what holds a row together."""
+
+
+def _result(timer: Timer, rows: int, files: list[Path], digest: str, **extra: Any) -> Outcome:
+    size = data.size(files)
+    figures = {"output_bytes": size, "files": len(files), "compression_ratio": rows * _EVENT_BYTES / size}
+    return Outcome(timer.seconds, rows, digest, figures | extra)
+
+
+def _store(directory: Path, events: str) -> Any:
+    import segue
+
+    table = workloads.load(events)
+    db = segue.open(directory, durability="os")
+    listens = db.create_events("listens", table.schema, key="user_id", time="timestamp")
+    for batch in table.to_batches():
+        listens.append_batch(batch)
+    listens.flush()
+    db.put_dimension("dim_songs", workloads.load(str(workloads.path("dim_songs", data.SONGS))), key="song_id")
+    return db
+
+
+def _job(db: Any, table: str) -> Any:
+    import segue
+
+    return (
+        db.pipeline("listens")
+        .repartition(data.PARTITIONS, "user_id")
+        .join(segue.broadcast("dim_songs"), on="song_id", columns=list(data.SONG_COLUMNS))
+        .sort_within_partitions("timestamp")
+        .write(table, partition_by=None)
+    )
+
+
+def _files(db: Any, table: str) -> list[Path]:
+    return sorted((Path(db.path) / "warehouse" / table).rglob("*.parquet"))
+
+
+def segue(work: Path, params: dict[str, Any]) -> Outcome:
+    """Our job on our store, within ``params["memory"]``."""
+    with _store(work / "music", params["events"]) as db:
+        timer = Timer(reset_peaks=True)
+        with timer:
+            report = _job(db, "facts").run(memory=params["memory"], threads=params["threads"])
+        files = _files(db, "facts")
+        digest = data.check(files, _bucket)
+        return _result(
+            timer,
+            report.rows_out,
+            files,
+            digest,
+            spilled_bytes=report.spilled_bytes,
+            job_peak_memory=report.peak_memory,
+        )
+
+
+def segue_threads(work: Path, params: dict[str, Any]) -> Outcome:
+    """With one thread and with two, the same events into two tables."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    digests = set()
+    with _store(work / "music", params["events"]) as db:
+        for number in range(params["repeats"]):
+            for threads in (1, 2):
+                table = f"facts_{threads}_{number}"
+                timer = Timer()
+                with timer:
+                    report = _job(db, table).run(threads=threads)
+                seconds[threads] += timer.seconds
+                digests.add(data.check(_files(db, table), _bucket))
+    if len(digests) != 1:
+        raise AssertionError("one thread and two published different rows")
+    speedup = statistics.median(seconds[1]) / statistics.median(seconds[2])
+    return Outcome(seconds[2], report.rows_out, digests.pop(), {"speedup": speedup})
+
+
+def _bucket(table: Any) -> Any:
+    from segue import kernels
+
+    return kernels.hash_partition(table, data.PARTITIONS, "user_id")
+
+
+def segue_linear(work: Path, params: dict[str, Any]) -> Outcome:
+    """A quarter of the events, then all of them; and from both the seconds of the story's 8.6 billion."""
+    seconds = {}
+    for share, events in (("quarter", params["quarter"]), ("all", params["events"])):
+        timer = Timer()
+        with _store(work / share, events) as db:
+            with timer:
+                report = _job(db, "facts").run(threads=params["threads"])
+            digest = data.check(_files(db, "facts"), _bucket)
+        seconds[share] = (report.rows_out, timer.seconds[0])
+    (few, little), (many, much) = seconds["quarter"], seconds["all"]
+    slope = (much - little) / (many - few)
+    extra = {
+        "times_4": much / little * 4 / (many / few),
+        "seconds_per_million": slope * 1e6,
+        "story_seconds": little + slope * (8.6e9 - few),
+        "points": [[few, little], [many, much]],
+    }
+    return Outcome([much], many, digest, extra)
+
+
+def duckdb(work: Path, params: dict[str, Any]) -> Outcome:
+    """One file, ordered by bucket and time: COPY with PARTITION_BY does not keep an order."""
+    import duckdb as peer
+
+    out = work / "out.parquet"
+    columns = ", ".join(f"s.{name}" for name in data.SONG_COLUMNS)
+    statement = f"""
+        COPY (SELECT e.*, {columns}, hash(e.user_id) % {data.PARTITIONS} AS bucket
+              FROM read_parquet('{params["events_parquet"]}') e
+              JOIN read_parquet('{params["songs_parquet"]}') s ON e.song_id = s.song_id
+              ORDER BY bucket, e.timestamp)
+        TO '{out}' (FORMAT parquet, COMPRESSION zstd)
+    """
+    config = {"threads": params["threads"], "memory_limit": "2GB", "temp_directory": str(work / "spill")}
+    with peer.connect(config=config) as connection:
+        timer = Timer(reset_peaks=True)
+        with timer:
+            connection.execute(statement)
+    digest = data.check([out], lambda table: table["bucket"].to_numpy())
+    return _result(timer, params["rows"], [out], digest)
+
+
+def polars(work: Path, params: dict[str, Any]) -> Outcome:
+    """The streaming engine, to one file a bucket."""
+    import polars as pl
+
+    events = pl.scan_parquet(params["events_parquet"])
+    songs = pl.scan_parquet(params["songs_parquet"]).select("song_id", *data.SONG_COLUMNS)
+    ordered = (
+        events.join(songs, on="song_id")
+        .with_columns(bucket=pl.col("user_id").hash() % data.PARTITIONS)
+        .sort("bucket", "timestamp")
+    )
+    out = work / "out"
+    timer = Timer(reset_peaks=True)
+    with timer:
+        ordered.sink_parquet(
+            pl.PartitionBy(out, key="bucket", include_key=False),
+            compression="zstd",
+            engine="streaming",
+            mkdir=True,
+        )
+    files = sorted(out.rglob("*.parquet"))
+    return _result(timer, params["rows"], files, data.check(files))
+
+
+def spark(work: Path, params: dict[str, Any]) -> Outcome:
+    """The job as the story writes it, in local mode with its own defaults but for memory and threads."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql.functions import broadcast
+
+    session = (
+        SparkSession.builder.master(f"local[{params['threads']}]")
+        .config("spark.driver.memory", "8g")
+        .config("spark.ui.enabled", "false")
+        .config("spark.local.dir", str(work / "spill"))
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    out = work / "out"
+    songs = session.read.parquet(params["songs_parquet"]).select("song_id", *data.SONG_COLUMNS)
+    timer = Timer(reset_peaks=True)
+    with timer:
+        (
+            session.read.parquet(params["events_parquet"])
+            .repartition(data.PARTITIONS, "user_id")
+            .join(broadcast(songs), "song_id")
+            .sortWithinPartitions("timestamp")
+            .write.parquet(str(out))
+        )
+    files = sorted(out.rglob("*.parquet"))
+    digest = data.check(files)
+    session.stop()
+    return _result(timer, params["rows"], files, digest)

@@ -1,0 +1,105 @@
+"""The nightly job beside other engines; its threads, memory and slope; BigSort alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.contest import Contest
+from benchmarks.harness import Contender
+from benchmarks.pipeline import data
+
+ROWS = {"small": 300_000, "medium": 10_000_000, "large": 40_000_000}
+SORT_ROWS = {"small": 500_000, "medium": 20_000_000, "large": 100_000_000}
+SPILL_ROWS = {"small": 4_000_000, "medium": 20_000_000, "large": 100_000_000}
+
+PLAN = {"medium": (6e9, 900), "large": (22e9, 3600)}
+"""Bytes of disk at the same time and seconds on two cores: estimates, on the safe side."""
+
+OPTIONS = {
+    "segue": "its own event store in, one durable commit out; memory='1GiB'",
+    "duckdb": "COPY (... ORDER BY bucket, timestamp) to one file; memory_limit 2GB",
+    "polars": "scan_parquet, join, sort, sink_parquet(PartitionBy) with the streaming engine",
+    "spark": "local mode, driver memory 8g; repartition, broadcast join, sortWithinPartitions, write.parquet",
+    "numpy": "argsort(kind='stable') and take",
+}
+UNFAIR = (
+    "The peers read zstd Parquet and neither commit nor sync what they write; Segue reads its event store "
+    "and syncs its files. Segue orders buckets inside few files, DuckDB inside one (its partitioned COPY "
+    "keeps no order); the others write a file a bucket. The clock does not count Spark's start."
+)
+
+
+def contenders(function: str, *names: str, module: str = "nightly") -> list[Contender]:
+    needs = {"spark": ("pyspark", "command:java"), "duckdb": ("duckdb",), "polars": ("polars",)}
+    return [
+        Contender(
+            name,
+            f"benchmarks.pipeline.{module}:{function or name}",
+            requires=needs.get(name, ()),
+            options=OPTIONS[name],
+        )
+        for name in names
+    ]
+
+
+NIGHTLY = contenders("", "segue", "duckdb", "polars", "spark")
+OURS = contenders("segue", "segue")
+THREADS = contenders("segue_threads", "segue")
+LINEAR = contenders("segue_linear", "segue")
+SORTS = contenders("", "segue", "duckdb", "numpy", "polars", module="sorting")
+EXTERNAL = contenders("external", "segue", module="sorting")
+
+
+def inputs(scale: str) -> dict[str, object]:
+    rows = ROWS[scale]
+    workloads.path("dim_songs", data.SONGS)
+    return {
+        "rows": rows,
+        "memory": "1GiB",
+        "events": str(workloads.path("events", rows)),
+        "events_parquet": str(data.events_file(rows)),
+        "songs_parquet": str(data.songs_file()),
+    }
+
+
+@pytest.mark.parametrize("contender", NIGHTLY, ids=lambda c: c.name)
+def test_nightly_job(contest: Contest, contender: Contender, scale: str):
+    if contender.name == "spark" and scale == "small":
+        pytest.skip("Spark takes longer to start than the whole suite at this scale")
+    contest("pipeline/nightly", NIGHTLY, contender, params=inputs(scale), codec="zstd", unfair=UNFAIR)
+
+
+@pytest.mark.parametrize("contender", OURS, ids=lambda c: c.name)
+def test_within_128_mib(contest: Contest, contender: Contender, scale: str):
+    params = inputs(scale) | {"memory": "128MiB"}
+    contest("pipeline/memory-128MiB", OURS, contender, params=params, codec="zstd")
+
+
+@pytest.mark.parametrize("contender", THREADS, ids=lambda c: c.name)
+def test_two_threads(contest: Contest, contender: Contender, scale: str):
+    params = inputs(scale) | {"repeats": 1 if scale == "small" else 2}
+    contest("pipeline/threads", THREADS, contender, params=params, unit="x", value="speedup", rounds=1)
+
+
+@pytest.mark.parametrize("contender", LINEAR, ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    ("group", "unit", "value"),
+    [("pipeline/linear", "x", "times_4"), ("pipeline/extrapolated", "s", "story_seconds")],
+)
+def test_slope(contest: Contest, contender: Contender, scale: str, group: str, unit: str, value: str):
+    params = inputs(scale) | {"quarter": str(workloads.path("events", ROWS[scale] // 4))}
+    contest(group, LINEAR, contender, params=params, unit=unit, value=value, rounds=1)
+
+
+@pytest.mark.parametrize("contender", SORTS, ids=lambda c: c.name)
+def test_big_sort(contest: Contest, contender: Contender, scale: str):
+    contest("pipeline/big-sort", SORTS, contender, params={"rows": SORT_ROWS[scale], "threads": 1})
+
+
+@pytest.mark.parametrize("contender", EXTERNAL, ids=lambda c: c.name)
+def test_big_sort_that_spills(contest: Contest, contender: Contender, scale: str):
+    params = {"rows": SPILL_ROWS[scale], "threads": 1}
+    contest(
+        "pipeline/big-sort-external", EXTERNAL, contender, params=params, unit="x", value="ratio", rounds=1
+    )
