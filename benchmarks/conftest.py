@@ -7,6 +7,7 @@ pytest benchmarks/ --scale medium --benchmark-json results.json
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_
         "machine": machine.facts(),
         "probes": machine.probes(config.option.work),
         "skipped": sorted(skipped(config)),
-        "command": "pytest " + " ".join(config.invocation_params.args),
+        "command": shlex.join(["pytest", *map(str, config.invocation_params.args)]),
     }
 
 

@@ -75,7 +75,9 @@ class Target:
                 text += f" for {quantity(goal.per_rows, 'rows')}"
         else:
             group, _, name = goal.of.rpartition(":")
-            text = f"{sign}{goal.times:g} x {name}" + (f" of {group}" if group else "")
+            times = goal.times or 0.0
+            share = f"1/{1 / times:g} of" if 0 < times < 0.5 else f"{times:g} x"
+            text = f"{sign}{share} {name}" + (f" of {group}" if group else "")
         return text if goal.otherwise is None else f"({text} or {self._words(goal.otherwise)})"
 
 

@@ -222,7 +222,8 @@ def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:
         parts.append("Peers are better in these rows:\n\n" + "\n".join(wins) + "\n")
     else:
         parts.append("No peer was better in a row that was measured.\n")
-    notes = [note for group in results.groups() for note in _differences(group, results)]
+    notes = _said_unfair(results)
+    notes += [note for group in results.groups() for note in _differences(group, results)]
     small = [e.group for e in results.entries if e.info.get("scale") == "small" and e.group in _TARGET_GROUPS]
     if small:
         groups = ", ".join(f"`{group}`" for group in dict.fromkeys(small))
@@ -233,11 +234,19 @@ def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:
     return "\n".join(parts)
 
 
+def _said_unfair(results: Results) -> list[str]:
+    """What the suites themselves say, each sentence once with its groups."""
+    groups: dict[str, dict[str, None]] = {}
+    for entry in results.entries:
+        if entry.info.get("unfair"):
+            groups.setdefault(str(entry.info["unfair"]), {})[entry.group] = None
+    return [f"- {', '.join(f'`{group}`' for group in named)}: {text}" for text, named in groups.items()]
+
+
 def _differences(group: str, results: Results) -> list[str]:
-    """What a suite says is unfair, and the conditions in which its contenders differ."""
+    """Return the conditions in which the contenders of a group differ."""
     entries = list(results.group(group).values())
-    said = dict.fromkeys(str(e.info["unfair"]) for e in entries if e.info.get("unfair"))
-    notes = [f"- `{group}`: {text}" for text in said]
+    notes = []
     for name in ("durability", "threads", "codec", "page_cache", "rows"):
         values = {str(e.info[name]) for e in entries if e.info.get(name) is not None}
         if len(values) > 1 and group in _TARGET_GROUPS:
@@ -249,11 +258,12 @@ def _differences(group: str, results: Results) -> list[str]:
 def _target_wins(verdicts: Sequence[Verdict]) -> list[str]:
     wins = []
     for verdict in verdicts:
-        for peer in sorted(verdict.peers, key=lambda p: p.better):
-            if peer.better < 1 and not peer.limit:
-                times = _times(1 / peer.better) if peer.better else "infinitely"
-                beside = f"{peer.name} {quantity(peer.figure, verdict.target.unit)}, Segue {shown(verdict)}"
-                wins.append(f"- {verdict.target.title}: {beside} ({times} better).")
+        better = [p for p in sorted(verdict.peers, key=lambda p: p.better) if p.better < 1 and not p.limit]
+        said = [f"{p.name} {quantity(p.figure, verdict.target.unit)}" for p in better]
+        if better:
+            times = _times(1 / better[0].better) if better[0].better else "infinitely"
+            ours = f"Segue {shown(verdict)}, {better[0].name} {times} better"
+            wins.append(f"- {verdict.target.title}: {', '.join(said)}; {ours}.")
     return wins
 
 
