@@ -277,11 +277,10 @@ def annotate(
         benchmark.stats.group = group
     if seconds is None:
         seconds = list(benchmark.stats.stats.data) if benchmark.stats is not None else []
-    if seconds:
+    if seconds and value is None:
         median = statistics.median(seconds)
-        info["rate"] = rows / median if median else None
-        if value is None:
-            value = figure(unit, rows, median)
+        info["rate"] = rows / median
+        value = figure(unit, rows, median)
     libraries = {need: version_of(need) for need in requires if ":" not in need}
     info.update(
         {

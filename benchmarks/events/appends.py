@@ -62,6 +62,7 @@ def sustained(work: Path, params: dict[str, Any]) -> Outcome:
         size = sum(sizes.values())
         outcome = _outcome(store, timer)
     extra = {
+        "rows_per_second": table.num_rows / sum(timer.seconds),
         "sustained_percent": 100 * appends[0] / appends[-1],
         "tenths_rows_per_second": [round(1 / seconds) for seconds in appends],
         "settle_seconds": timer.seconds[-1],

@@ -41,7 +41,11 @@ OPTIONS = {
 class Store(ABC):
     """An open store in a directory of its own."""
 
+    DURABILITIES: tuple[str, ...] = ("os", "interval", "commit")
+
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
+        if durability not in self.DURABILITIES:
+            raise ValueError(f"{type(self).__name__} has no durability {durability!r}")
         self.directory = directory
         self.durability = durability
         self.dictionaries = dictionaries
@@ -298,13 +302,14 @@ class LevelStore(_NoTables):
 
 
 class LmdbStore(_NoTables):
+    DURABILITIES = ("os", "commit")
+
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import lmdb
 
         # The map is address space, not disk: as much as any scale needs.
         self.env = lmdb.open(str(directory), map_size=64 << 30, sync=durability == "commit")
-        self._synced = _Synced(lambda: self.env.sync(True), durability == "interval")
 
     def append_rows(self, rows: Sequence[Row]) -> None:
         begin, key, value = self.env.begin, KEY.pack, VALUE.pack
@@ -322,7 +327,6 @@ class LmdbStore(_NoTables):
             digest.add_pairs(iter(cursor))
 
     def close(self) -> None:
-        self._synced.close()
         self.env.close()
 
 
@@ -332,6 +336,7 @@ _TABLE = (
 
 
 class SqliteStore(_NoTables):
+    DURABILITIES = ("os", "commit")
     INSERT = "INSERT INTO listens VALUES (?, ?, ?, ?, ?, ?)"
 
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
@@ -365,12 +370,12 @@ class SqliteStore(_NoTables):
 
 
 class DuckdbStore(_NoTables):
+    DURABILITIES = ("commit",)  # it syncs its log at every commit
+
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import duckdb
 
-        if durability != "commit":
-            raise ValueError("DuckDB syncs its log at every commit; there is no other way")
         directory.mkdir(parents=True, exist_ok=True)
         self.db = duckdb.connect(directory / "events.duckdb")
         self.db.execute(

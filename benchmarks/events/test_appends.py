@@ -46,7 +46,7 @@ UNFAIR = (
 INTERVAL_FACTS = {"durability": "interval, 5 ms", "unfair": UNFAIR}
 
 ONE_CALL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
-INTERVAL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb")
+INTERVAL = contenders("one_call", "segue", "rocksdict", "plyvel")
 BATCHES = contenders("batches", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
 DURABLE = contenders("batches", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3", "duckdb")
 SUSTAINED = contenders("sustained", "segue", "rocksdict")

@@ -23,7 +23,7 @@ CONTENDERS = [
         options=OPTIONS[name],
         params={"store": name},
     )
-    for name in ("segue", "rocksdict", "plyvel")
+    for name in ("segue", "rocksdict")
 ]
 
 
