@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from benchmarks import machine, workloads
 from benchmarks.contest import Contest, ReplayClock, skipped
+from benchmarks.plan import Plan
 
 SCALES = ("small", "medium", "large")
 ROUNDS = {"small": 1, "medium": 3, "large": 3}
@@ -49,36 +49,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(0))
 
 
-@dataclass(frozen=True)
-class _Need:
-    disk: float
-    seconds: float
-
-
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say how much disk and time the collected suites take, before they start."""
     scale = config.option.scale
     modules = {
         item.module.__name__: getattr(item.module, "PLAN", {}) for item in items if hasattr(item, "module")
     }
-    needs = {name: _Need(*plan[scale]) for name, plan in modules.items() if scale in plan}
+    needs = {name: plan[scale] for name, plan in modules.items() if scale in plan}
     if scale == "small" or not needs:
         return []
-    work = Path(config.option.work or tempfile.gettempdir())
-    free = min(shutil.disk_usage(work).free, shutil.disk_usage(workloads.cache_directory()).free)
-    most = max(need.disk for need in needs.values())
-    lines = [f"plan for --scale {scale}: disk at the same time, time on two cores"]
-    lines += [f"  {name:<48} {n.disk / 1e9:7.1f} GB {n.seconds / 60:7.1f} min" for name, n in needs.items()]
-    lines.append(
-        f"  {'largest, and all together':<48} {most / 1e9:7.1f} GB "
-        f"{sum(n.seconds for n in needs.values()) / 60:7.1f} min; {free / 1e9:.0f} GB free in {work}"
-    )
-    if most > free:
+    cache, work = workloads.cache_directory(), Path(config.option.work or tempfile.gettempdir())
+    plan = Plan(needs, cache)
+    free = min(shutil.disk_usage(directory).free for directory in (cache, work))
+    if plan.disk > free:
         raise pytest.UsageError(
-            f"--scale {scale} needs {most / 1e9:.0f} GB and {free / 1e9:.0f} GB are free in {work} and "
-            f"{workloads.cache_directory()}; choose others by --work and SEGUE_BENCH_CACHE"
+            f"--scale {scale} needs {plan.disk / 1e9:.0f} GB and {free / 1e9:.0f} GB are free in {work} and "
+            f"{cache}; choose others by --work and SEGUE_BENCH_CACHE"
         )
-    return lines
+    title = f"plan for --scale {scale}: disk at the same time, time on two cores"
+    return [title, *plan.lines(), f"  {free / 1e9:.0f} GB are free in {work} and {cache}"]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Contest:
         value: str | None = None,
         seconds: str | None = None,
         rounds: int | None = None,
+        figures: Callable[[Mapping[str, Measured]], Mapping[str, Any]] | None = None,
         **facts: Any,
     ) -> Measured:
         """Measure the group if it is not measured yet, and record this contender's samples.
@@ -77,6 +78,8 @@ class Contest:
             several; default ``Outcome.seconds``.
         rounds
             Default: the option ``--rounds``.
+        figures
+            Gives further facts from the results of the whole group: a slope through its contenders.
         facts
             For ``extra_info``: durability, codec, page_cache, ...
         """
@@ -86,7 +89,8 @@ class Contest:
             skipped(config).add(reason)
             pytest.skip(reason)
         asked = {"threads": config.getoption("threads"), "scale": config.getoption("scale"), **(params or {})}
-        measured = self._measured(contenders, asked, rounds)[contender.name]
+        results = self._measured(contenders, asked, rounds)
+        measured = results[contender.name]
         if measured.failure:
             raise ContenderFailedError(measured.failure)
         samples = measured.seconds if seconds is None else measured.samples_named(seconds)
@@ -112,6 +116,7 @@ class Contest:
                 **measured.usage,
                 **facts,
                 **measured.extra,
+                **(figures(results) if figures is not None else {}),
             },
         )
         return measured

@@ -37,6 +37,17 @@ OPTIONS = {
     "its WAL is synced at each commit",
 }
 
+CODECS = {
+    "segue": "packed columns (delta, bit packing, dictionary), no general codec",
+    "rocksdict": "LZ4, zstd in the last level",
+    "plyvel": "Snappy",
+    "lmdb": "none",
+    "sqlite3": "none",
+    "duckdb": "its own columns",
+    "pwrite+fdatasync": "none",
+}
+"""Each store's own, as its documentation recommends; the report says where they differ."""
+
 
 class Store(ABC):
     """An open store in a directory of its own."""

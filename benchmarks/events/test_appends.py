@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks import workloads
 from benchmarks.contest import Contest
-from benchmarks.events.stores import OPTIONS
+from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
+from benchmarks.plan import Need
 
 ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 LONG_RUN_ROWS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
@@ -15,8 +16,10 @@ ONE_CALL_ROWS = {"small": 20_000, "medium": 500_000, "large": 2_000_000}
 BATCHED_ROWS = {"small": 100_000, "medium": 3_000_000, "large": 10_000_000}
 DURABLE_ROWS = {"small": 50_000, "medium": 2_000_000, "large": 5_000_000}
 
-PLAN = {"medium": (3e9, 900), "large": (14e9, 3000)}
-"""Bytes of disk at the same time and seconds on two cores: estimates, on the safe side."""
+PLAN = {
+    scale: Need(work=work, seconds=seconds, data={"events": ROWS[scale]})
+    for scale, work, seconds in (("medium", 1.5e9, 900), ("large", 8e9, 3000))
+}
 
 
 def contenders(function: str, *names: str) -> list[Contender]:
@@ -43,7 +46,12 @@ UNFAIR = (
     "from dictionaries that the application would have to keep; Segue, SQLite and DuckDB store the strings. "
     "SQLite and DuckDB append without an index, so that they do less."
 )
-INTERVAL_FACTS = {"durability": "interval, 5 ms", "unfair": UNFAIR}
+
+
+def facts(contender: Contender, durability: str) -> dict[str, str]:
+    said = {"os": "os", "commit": "commit", "interval": "interval, 5 ms"}[durability]
+    return {"durability": said, "codec": CODECS[contender.name], "page_cache": "warm (input mapped)"}
+
 
 ONE_CALL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
 INTERVAL = contenders("one_call", "segue", "rocksdict", "plyvel")
@@ -55,32 +63,29 @@ SUSTAINED = contenders("sustained", "segue", "rocksdict")
 @pytest.mark.parametrize("contender", ONE_CALL, ids=lambda c: c.name)
 def test_one_call_per_event(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": ONE_CALL_ROWS[scale], "durability": "os"}
-    contest("events/one-call", ONE_CALL, contender, params=params, durability="os", unfair=UNFAIR)
+    conditions = facts(contender, "os")
+    contest("events/one-call", ONE_CALL, contender, params=params, unfair=UNFAIR, **conditions)
 
 
 @pytest.mark.parametrize("contender", INTERVAL, ids=lambda c: c.name)
 def test_one_call_per_event_synced_in_the_background(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": ONE_CALL_ROWS[scale], "durability": "interval"}
-    contest(
-        "events/one-call-interval",
-        INTERVAL,
-        contender,
-        params=params,
-        durability="interval, 5 ms",
-        unfair=UNFAIR,
-    )
+    conditions = facts(contender, "interval")
+    contest("events/one-call-interval", INTERVAL, contender, params=params, unfair=UNFAIR, **conditions)
 
 
 @pytest.mark.parametrize("contender", BATCHES, ids=lambda c: c.name)
 def test_batches_of_1000(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": BATCHED_ROWS[scale], "durability": "os"}
-    contest("events/batches", BATCHES, contender, params=params, durability="os", unfair=UNFAIR)
+    conditions = facts(contender, "os")
+    contest("events/batches", BATCHES, contender, params=params, unfair=UNFAIR, **conditions)
 
 
 @pytest.mark.parametrize("contender", DURABLE, ids=lambda c: c.name)
 def test_batches_of_1000_each_durable(contest: Contest, contender: Contender, scale: str):
     params = {"events": events(ROWS[scale]), "rows": DURABLE_ROWS[scale], "durability": "commit"}
-    contest("events/batches-durable", DURABLE, contender, params=params, durability="commit", unfair=UNFAIR)
+    conditions = facts(contender, "commit")
+    contest("events/batches-durable", DURABLE, contender, params=params, unfair=UNFAIR, **conditions)
 
 
 # One long run of each answers four rows: its speed, and what it left on disk and took of memory.
@@ -105,7 +110,7 @@ def test_long_run(contest: Contest, contender: Contender, scale: str, group: str
         unit=unit,
         value=value,
         rounds=1 if scale == "large" else None,
-        durability="interval, 5 ms",
+        **facts(contender, "interval"),
         unfair="Logs are counted; Segue preallocates its logs and keeps them to be used again."
         if group == "events/store-size"
         else None,

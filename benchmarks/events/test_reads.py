@@ -6,13 +6,18 @@ import pytest
 
 from benchmarks import workloads
 from benchmarks.contest import Contest
-from benchmarks.events.stores import OPTIONS
+from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
+from benchmarks.plan import Need
 
 ROWS = {"small": 150_000, "medium": 10_000_000, "large": 100_000_000}
 QUERIES = {"small": 500, "medium": 10_000, "large": 10_000}
 
-PLAN = {"medium": (2e9, 300), "large": (14e9, 1200)}
+PLAN = {
+    scale: Need(work=work, seconds=seconds, data={"events": ROWS[scale]})
+    for scale, work, seconds in (("medium", 1e9, 300), ("large", 8e9, 1200))
+}
+
 
 CONTENDERS = [
     Contender(
@@ -43,6 +48,8 @@ def test_last_50_of_a_user(contest: Contest, contender: Contender, scale: str, g
         value=value,
         seconds=seconds,
         rounds=1 if scale == "large" else None,
+        durability="os",
+        codec=CODECS[contender.name],
         page_cache="warm",
         stored_rows=ROWS[scale],
     )

@@ -6,14 +6,16 @@ import pytest
 
 from benchmarks import workloads
 from benchmarks.contest import Contest
-from benchmarks.events.stores import OPTIONS
+from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
+from benchmarks.plan import Need
 
 EVENTS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 ROWS = {"small": 150_000, "medium": 1_400_000, "large": 1_400_000}
 """As many as our log holds before its memtable is flushed, at defaults."""
 
-PLAN = {"medium": (1e9, 60), "large": (1e9, 60)}
+PLAN = {scale: Need(work=0.5e9, seconds=60, data={"events": EVENTS[scale]}) for scale in ("medium", "large")}
+
 
 CONTENDERS = [
     Contender(
@@ -30,4 +32,5 @@ CONTENDERS = [
 @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
 def test_recovery_of_a_full_log(contest: Contest, contender: Contender, scale: str):
     params = {"events": str(workloads.path("events", EVENTS[scale])), "rows": ROWS[scale]}
-    contest("events/recovery", CONTENDERS, contender, params=params, durability="os", page_cache="warm")
+    facts = {"durability": "os", "codec": CODECS[contender.name], "page_cache": "warm"}
+    contest("events/recovery", CONTENDERS, contender, params=params, **facts)

@@ -24,7 +24,7 @@ def _result(timer: Timer, rows: int, files: list[Path], digest: str, **extra: An
     return Outcome(timer.seconds, rows, digest, figures | extra)
 
 
-def _store(directory: Path, events: str) -> Any:
+def store(directory: Path, events: str) -> Any:
     import segue
 
     table = workloads.load(events)
@@ -37,30 +37,30 @@ def _store(directory: Path, events: str) -> Any:
     return db
 
 
-def _job(db: Any, table: str) -> Any:
+def job(db: Any, table: str, source: str = "listens", partitions: int = data.PARTITIONS) -> Any:
     import segue
 
     return (
-        db.pipeline("listens")
-        .repartition(data.PARTITIONS, "user_id")
+        db.pipeline(source)
+        .repartition(partitions, "user_id")
         .join(segue.broadcast("dim_songs"), on="song_id", columns=list(data.SONG_COLUMNS))
         .sort_within_partitions("timestamp")
         .write(table, partition_by=None)
     )
 
 
-def _files(db: Any, table: str) -> list[Path]:
+def fact_files(db: Any, table: str) -> list[Path]:
     return sorted((Path(db.path) / "warehouse" / table).rglob("*.parquet"))
 
 
 def segue(work: Path, params: dict[str, Any]) -> Outcome:
     """Our job on our store, within ``params["memory"]``."""
-    with _store(work / "music", params["events"]) as db:
+    with store(work / "music", params["events"]) as db:
         timer = Timer(reset_peaks=True)
         with timer:
-            report = _job(db, "facts").run(memory=params["memory"], threads=params["threads"])
-        files = _files(db, "facts")
-        digest = data.check(files, _bucket)
+            report = job(db, "facts").run(memory=params["memory"], threads=params["threads"])
+        files = fact_files(db, "facts")
+        digest = data.check(files, bucket)
         return _result(
             timer,
             report.rows_out,
@@ -75,25 +75,25 @@ def segue_threads(work: Path, params: dict[str, Any]) -> Outcome:
     """With one thread and with two, the same events into two tables."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     digests = set()
-    with _store(work / "music", params["events"]) as db:
+    with store(work / "music", params["events"]) as db:
         for number in range(params["repeats"]):
             for threads in (1, 2):
                 table = f"facts_{threads}_{number}"
                 timer = Timer()
                 with timer:
-                    report = _job(db, table).run(threads=threads)
+                    report = job(db, table).run(threads=threads)
                 seconds[threads] += timer.seconds
-                digests.add(data.check(_files(db, table), _bucket))
+                digests.add(data.check(fact_files(db, table), bucket))
     if len(digests) != 1:
         raise AssertionError("one thread and two published different rows")
     speedup = statistics.median(seconds[1]) / statistics.median(seconds[2])
     return Outcome(seconds[2], report.rows_out, digests.pop(), {"speedup": speedup})
 
 
-def _bucket(table: Any) -> Any:
+def bucket(table: Any, partitions: int = data.PARTITIONS) -> Any:
     from segue import kernels
 
-    return kernels.hash_partition(table, data.PARTITIONS, "user_id")
+    return kernels.hash_partition(table, partitions, "user_id")
 
 
 def segue_linear(work: Path, params: dict[str, Any]) -> Outcome:
@@ -101,10 +101,10 @@ def segue_linear(work: Path, params: dict[str, Any]) -> Outcome:
     seconds = {}
     for share, events in (("quarter", params["quarter"]), ("all", params["events"])):
         timer = Timer()
-        with _store(work / share, events) as db:
+        with store(work / share, events) as db:
             with timer:
-                report = _job(db, "facts").run(threads=params["threads"])
-            digest = data.check(_files(db, "facts"), _bucket)
+                report = job(db, "facts").run(threads=params["threads"])
+            digest = data.check(fact_files(db, "facts"), bucket)
         seconds[share] = (report.rows_out, timer.seconds[0])
     (few, little), (many, much) = seconds["quarter"], seconds["all"]
     slope = (much - little) / (many - few)

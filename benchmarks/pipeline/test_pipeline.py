@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import workloads
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, skipped
 from benchmarks.harness import Contender
 from benchmarks.pipeline import data
+from benchmarks.plan import Need
 
 ROWS = {"small": 300_000, "medium": 10_000_000, "large": 40_000_000}
 SORT_ROWS = {"small": 500_000, "medium": 20_000_000, "large": 100_000_000}
 SPILL_ROWS = {"small": 4_000_000, "medium": 20_000_000, "large": 100_000_000}
 
-PLAN = {"medium": (6e9, 900), "large": (22e9, 3600)}
-"""Bytes of disk at the same time and seconds on two cores: estimates, on the safe side."""
+PLAN = {
+    scale: Need(work, seconds, {"events": ROWS[scale], "events.parquet": ROWS[scale]})
+    for scale, work, seconds in (("medium", 4e9, 900), ("large", 16e9, 3600))
+}
+
 
 OPTIONS = {
     "segue": "its own event store in, one durable commit out; memory='1GiB'",
@@ -23,6 +27,12 @@ OPTIONS = {
     "spark": "local mode, driver memory 8g; repartition, broadcast join, sortWithinPartitions, write.parquet",
     "numpy": "argsort(kind='stable') and take",
 }
+FACTS = {"codec": "zstd", "page_cache": "warm"}
+SORT_FACTS = {"codec": "none", "page_cache": "in memory", "durability": "none"}
+DURABILITY = {"segue": "commit (files and table log synced)"}
+"""Of what is written; the peers' is left to the operating system."""
+OURS_FACTS = FACTS | {"durability": DURABILITY["segue"]}
+
 UNFAIR = (
     "The peers read zstd Parquet and neither commit nor sync what they write; Segue reads its event store "
     "and syncs its files. Segue orders buckets inside few files, DuckDB inside one (its partitioned COPY "
@@ -64,22 +74,35 @@ def inputs(scale: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("contender", NIGHTLY, ids=lambda c: c.name)
-def test_nightly_job(contest: Contest, contender: Contender, scale: str):
+def test_nightly_job(contest: Contest, contender: Contender, scale: str, request: pytest.FixtureRequest):
     if contender.name == "spark" and scale == "small":
-        pytest.skip("Spark takes longer to start than the whole suite at this scale")
-    contest("pipeline/nightly", NIGHTLY, contender, params=inputs(scale), codec="zstd", unfair=UNFAIR)
+        reason = "spark: takes longer to start than the whole suite at --scale small"
+        skipped(request.config).add(reason)
+        pytest.skip(reason)
+    durability = DURABILITY.get(contender.name, "os (not synced)")
+    facts = FACTS | {"durability": durability, "unfair": UNFAIR}
+    contest("pipeline/nightly", NIGHTLY, contender, params=inputs(scale), **facts)
 
 
 @pytest.mark.parametrize("contender", OURS, ids=lambda c: c.name)
 def test_within_128_mib(contest: Contest, contender: Contender, scale: str):
     params = inputs(scale) | {"memory": "128MiB"}
-    contest("pipeline/memory-128MiB", OURS, contender, params=params, codec="zstd")
+    contest("pipeline/memory-128MiB", OURS, contender, params=params, **OURS_FACTS)
 
 
 @pytest.mark.parametrize("contender", THREADS, ids=lambda c: c.name)
 def test_two_threads(contest: Contest, contender: Contender, scale: str):
     params = inputs(scale) | {"repeats": 1 if scale == "small" else 2}
-    contest("pipeline/threads", THREADS, contender, params=params, unit="x", value="speedup", rounds=1)
+    contest(
+        "pipeline/threads",
+        THREADS,
+        contender,
+        params=params,
+        unit="x",
+        value="speedup",
+        rounds=1,
+        **OURS_FACTS,
+    )
 
 
 @pytest.mark.parametrize("contender", LINEAR, ids=lambda c: c.name)
@@ -89,17 +112,26 @@ def test_two_threads(contest: Contest, contender: Contender, scale: str):
 )
 def test_slope(contest: Contest, contender: Contender, scale: str, group: str, unit: str, value: str):
     params = inputs(scale) | {"quarter": str(workloads.path("events", ROWS[scale] // 4))}
-    contest(group, LINEAR, contender, params=params, unit=unit, value=value, rounds=1)
+    contest(group, LINEAR, contender, params=params, unit=unit, value=value, rounds=1, **OURS_FACTS)
 
 
 @pytest.mark.parametrize("contender", SORTS, ids=lambda c: c.name)
 def test_big_sort(contest: Contest, contender: Contender, scale: str):
-    contest("pipeline/big-sort", SORTS, contender, params={"rows": SORT_ROWS[scale], "threads": 1})
+    params = {"rows": SORT_ROWS[scale], "threads": 1}
+    contest("pipeline/big-sort", SORTS, contender, params=params, **SORT_FACTS)
 
 
 @pytest.mark.parametrize("contender", EXTERNAL, ids=lambda c: c.name)
 def test_big_sort_that_spills(contest: Contest, contender: Contender, scale: str):
     params = {"rows": SPILL_ROWS[scale], "threads": 1}
+    facts = SORT_FACTS | {"page_cache": "warm (spill files just written)", "durability": "none (spill files)"}
     contest(
-        "pipeline/big-sort-external", EXTERNAL, contender, params=params, unit="x", value="ratio", rounds=1
+        "pipeline/big-sort-external",
+        EXTERNAL,
+        contender,
+        params=params,
+        unit="x",
+        value="ratio",
+        rounds=1,
+        **facts,
     )

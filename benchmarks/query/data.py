@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from benchmarks import workloads
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 DAYS = 31
 BATCH_ROWS = 64_000
+RUN_ROWS = 100_000_000
+"""Events that the store holds at the most; a run takes them, and they expire."""
 
 
 def options(rows: int):
@@ -47,8 +55,11 @@ def _cached(name: str, rows: int, make: Callable[[Path], None]) -> Path:
     return target
 
 
-def warehouse(rows: int) -> Path:
-    """A Segue database whose pipeline wrote `rows` facts; its folder ``dimensions`` has them as Parquet."""
+def warehouse(rows: int, run_rows: int = RUN_ROWS) -> Path:
+    """A Segue database whose pipeline wrote `rows` facts; its folder ``dimensions`` has them as Parquet.
+
+    A pipeline run takes at most `run_rows` events, which then expire, so that the store stays small.
+    """
 
     def make(directory: Path) -> None:
         import segue
@@ -58,25 +69,36 @@ def warehouse(rows: int) -> Path:
         dimensions = {"dim_songs": datagen.dim_songs(plays), "dim_artists": datagen.dim_artists(plays)}
         with segue.open(directory / "music", durability="os") as db:
             listens = db.create_events("listens", datagen.PLAYS_SCHEMA, key="user_id", time="timestamp")
-            for batch in datagen.plays(rows, plays, batch_rows=BATCH_ROWS):
-                listens.append_batch(batch)
             db.put_dimension("dim_songs", dimensions["dim_songs"], key="song_id")
             db.put_dimension("dim_artists", dimensions["dim_artists"], key="artist_id")
-            report = (
+            job = (
                 db.pipeline("listens")
                 .repartition(64, "user_id")
                 .join(segue.broadcast("dim_songs"), on="song_id", columns=list(datagen.SONG_COLUMNS))
                 .sort_within_partitions("timestamp")
                 .write("fact_plays", partition_by="date")
-                .run()
             )
-            if report.rows_out != rows:
-                raise AssertionError(f"{rows} plays gave {report.rows_out} facts")
+            written = 0
+            for run in _runs(datagen.plays(rows, plays, batch_rows=BATCH_ROWS, threads=2), run_rows):
+                for batch in run:
+                    listens.append_batch(batch)
+                written += job.run().rows_out
+                if written < rows:  # what was taken makes room for what comes
+                    listens.expire(before=plays.end + timedelta(days=1))
+            if written != rows:
+                raise AssertionError(f"{rows} plays gave {written} facts")
         (directory / "dimensions").mkdir()
         for name, table in dimensions.items():
             pq.write_table(table, directory / "dimensions" / f"{name}.parquet", compression="zstd")
 
     return _cached("warehouse", rows, make)
+
+
+def _runs(batches: Iterator[pa.RecordBatch], run_rows: int) -> Iterator[Iterator[Any]]:
+    """Batches in runs of `run_rows`; each run is to be read to its end."""
+    for first in batches:
+        rest = itertools.islice(batches, max(run_rows // BATCH_ROWS - 1, 0))
+        yield itertools.chain([first], rest)
 
 
 def facts_of(database: Path) -> Path:

@@ -195,24 +195,42 @@ def _without_targets(results: Results, act: str, title: str, images: Sequence[st
     entries = [entry for entry in results.entries if entry.group.startswith(f"{act}/")]
     if not entries:
         return f"## {title}\n\nNot measured.\n"
-    header = ["group", "variant", "at", "figure", "of the machine's limit", "slope", "spread"]
+    header = ["group", "variant", "at", "figure", "of the machine's limit", "slope", "line", "spread"]
     rows = []
     for entry in entries:
-        value, limit, slope, x = (entry.figure(name) for name in ("value", "limit_percent", "slope", "x"))
+        value, limit, slope = (entry.figure(name) for name in ("value", "limit_percent", "slope"))
         rows.append(
             [
                 entry.group.partition("/")[2],
                 entry.contender,
-                "" if x is None else f"{quantity(x, '')} {entry.info.get('x_label', '')}".strip(),
+                _at(entry),
                 "" if value is None else quantity(value, entry.unit),
                 "" if limit is None else f"{limit:.0f} % {entry.info.get('limit', '')}".strip(),
                 "" if slope is None else f"{slope:.2f}",
+                _line(entry),
                 _spread(entry),
             ]
         )
     kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     lines = [[row[i] for i in kept] for row in rows]
     return "\n".join([f"## {title}\n", *images, table([header[i] for i in kept], lines)])
+
+
+def _at(entry: Entry) -> str:
+    """Where on the curve: its range, or the one point of the entry."""
+    label = str(entry.info.get("x_label", ""))
+    unit, shown_label = ("bytes", label.removeprefix("bytes of ")) if "bytes" in label else ("", label)
+    xs = [float(x) for x, _ in entry.info.get("points", ())] or [entry.figure("x")]
+    said = " to ".join(quantity(x, unit) for x in dict.fromkeys((xs[0], xs[-1])) if x is not None)
+    return f"{said} {shown_label}" if said else ""
+
+
+def _line(entry: Entry) -> str:
+    """Fixed cost and cost of each unit, where a line was fitted."""
+    fixed, unit = entry.figure("fixed_seconds"), entry.figure("seconds_per_unit")
+    if fixed is None or unit is None:
+        return ""
+    return f"{_seconds(fixed)} + {_seconds(unit)} each"
 
 
 def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:

@@ -50,7 +50,7 @@ def draw(results: Results, directory: Path) -> list[Plot]:
         series = _series(results, group)
         if series:
             file = group.replace("/", "-") + ".svg"
-            _curves(group, series, directory / file)
+            _curves(results, group, series, directory / file)
             plots.append(Plot("scaling", file, f"{group}, double logarithmic"))
     return plots
 
@@ -149,15 +149,19 @@ def _points(entry: Entry) -> Iterator[tuple[float, float]]:
         yield x, y
 
 
-def _curves(group: str, series: dict[str, list[tuple[float, float]]], file: Path) -> None:
+def _curves(results: Results, group: str, series: dict[str, list[tuple[float, float]]], file: Path) -> None:
     import matplotlib.pyplot as plt
 
+    entries = [e for e in results.entries if e.group == group]
+    slopes = {str(e.info.get("series", e.contender)): e.figure("slope") for e in entries}
     figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
     for (name, points), colour in zip(series.items(), SERIES, strict=False):
-        axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name, color=colour)
+        slope = slopes.get(name)
+        label = name if slope is None else f"{name}, slope {slope:.2f}"
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label, color=colour)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xlabel(group.removeprefix("scaling/"))
+    axis.set_xlabel(str(entries[0].info.get("x_label", group.removeprefix("scaling/"))))
     axis.set_ylabel("seconds")
     axis.grid(axis="both", alpha=0.2)
     axis.legend(frameon=False, fontsize=8)

@@ -148,7 +148,7 @@ def test_a_large_scale_says_first_what_it_takes(tmp_path: Path):
     assert done.returncode == 0, done.stdout + done.stderr
     plan = done.stdout[done.stdout.index("plan for --scale medium") :]
     assert "benchmarks.events.test_appends" in plan
-    assert "GB free in" in plan
+    assert "GB are free in" in plan
 
 
 def test_suites_need_no_peers(tmp_path: Path):
