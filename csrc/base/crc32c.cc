@@ -1,6 +1,8 @@
 #include "base/crc32c.h"
 
 #include <array>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/coding.h"
 #include "base/cpu.h"
@@ -49,6 +51,15 @@ __attribute__((target("+crc"))) uint32_t Crc32cHardware(const uint8_t* p, size_t
 uint32_t Crc32cHardware(const uint8_t* p, size_t n, uint32_t crc) { return ~Crc32cScalar(p, n, ~crc); }
 #endif
 
+// An instruction of its own, which neither needs AVX2 nor comes with it: only "scalar" forbids it.
+bool UseHardware() {
+  static const bool use = [] {
+    const char* forced = std::getenv("SEGUE_ISA");
+    return CpuHasCrc32c() && (forced == nullptr || std::strcmp(forced, IsaName(Isa::kScalar)) != 0);
+  }();
+  return use;
+}
+
 }  // namespace
 
 uint32_t Crc32cScalar(const void* data, size_t size, uint32_t crc) {
@@ -64,9 +75,16 @@ uint32_t Crc32cScalar(const void* data, size_t size, uint32_t crc) {
 }
 
 uint32_t Crc32c(const void* data, size_t size, uint32_t crc) {
-  static const bool hardware = CpuHasCrc32c();
-  if (!hardware) return Crc32cScalar(data, size, crc);
+  if (!UseHardware()) return Crc32cScalar(data, size, crc);
   return ~Crc32cHardware(static_cast<const uint8_t*>(data), size, ~crc);
+}
+
+const char* Crc32cIsaName() {
+#if defined(__x86_64__)
+  return UseHardware() ? "sse4.2" : "scalar";
+#else
+  return UseHardware() ? "crc32" : "scalar";
+#endif
 }
 
 }  // namespace segue

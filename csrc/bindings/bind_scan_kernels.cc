@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
 #include "scan/bit_unpack.h"
+#include "scan/group_count.h"
 #include "scan/kernels.h"
 #include "scan/parquet_page.h"
 
@@ -122,6 +124,80 @@ Ids Increment(const std::string& isa, const Ids& cells, uint32_t limit, bool rep
   return FirstOf(counters, stride);
 }
 
+// Unpacks n values in blocks, into memory that stays in the cache, as a scan does: the instruction set
+// that ran, and the sum of the last value of each block.
+std::pair<std::string, uint64_t> UnpackBlocks(const std::string& isa, const py::bytes& data, int width, size_t n,
+                                              size_t block) {
+  const std::string_view bytes = data;
+  CheckWidth(width);
+  if (block == 0 || bytes.size() * 8 < n * static_cast<size_t>(width)) {
+    ThrowIfError(Status::Invalid("the bytes hold fewer values"));
+  }
+  const ScanKernels& kernels = KernelsByName(isa);
+  const auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
+  std::vector<uint32_t> out(block);
+  const py::gil_scoped_release release;
+  uint64_t sum = 0;
+  for (size_t first = 0; first < n; first += block) {
+    const size_t m = std::min(block, n - first);
+    kernels.unpack(p, p + bytes.size(), width, first, m, out.data());
+    sum += out[m - 1];
+  }
+  return {IsaName(kernels.isa), sum};
+}
+
+// A GroupCounter fed with whole columns of ids, as often as one likes.
+class GroupCount {
+ public:
+  GroupCount(const std::string& isa, std::vector<uint32_t> cardinalities, size_t dense_bytes, uint64_t expected_rows)
+      : kernels_(KernelsByName(isa)),
+        cardinalities_(std::move(cardinalities)),
+        counter_(kernels_, cardinalities_.size(), dense_bytes, kMemoryBytes, expected_rows) {}
+
+  void Count(const std::vector<Ids>& columns) {
+    if (columns.size() != cardinalities_.size() || columns.empty()) ThrowIfError(Status::Invalid("other columns"));
+    const auto n = static_cast<size_t>(columns[0].size());
+    std::vector<BlockColumn> block(columns.size());
+    for (size_t c = 0; c < columns.size(); ++c) {
+      if (static_cast<size_t>(columns[c].size()) != n) ThrowIfError(Status::Invalid("columns of different lengths"));
+      block[c].cardinality = cardinalities_[c];
+    }
+    Status status;
+    {
+      const py::gil_scoped_release release;
+      for (size_t begin = 0; begin < n && status.ok(); begin += GroupCounter::kBlockRows) {
+        const size_t m = std::min(GroupCounter::kBlockRows, n - begin);
+        for (size_t c = 0; c < columns.size() && status.ok(); ++c) {
+          block[c].ids = columns[c].data() + begin;
+          // As a scan checks the codes of its pages.
+          if (kernels_.max(block[c].ids, m) >= cardinalities_[c]) status = Status::Invalid("an id is out of range");
+        }
+        if (status.ok()) status = counter_.Add(block, m);
+      }
+    }
+    ThrowIfError(status);
+  }
+
+  // (ids of each column, counts) of the groups
+  py::tuple Finish() {
+    const GroupCounts groups = counter_.Finish();
+    py::list ids;
+    for (const std::vector<uint32_t>& column : groups.ids) ids.append(FirstOf(column, column.size()));
+    return py::make_tuple(ids,
+                          py::array_t<int64_t>(static_cast<py::ssize_t>(groups.counts.size()), groups.counts.data()));
+  }
+
+  const char* isa() const { return IsaName(kernels_.isa); }
+  bool dense() const { return counter_.dense(); }
+  size_t memory() const { return counter_.memory(); }
+
+ private:
+  static constexpr size_t kMemoryBytes = size_t{2} << 30;
+  const ScanKernels& kernels_;
+  const std::vector<uint32_t> cardinalities_;
+  GroupCounter counter_;
+};
+
 py::dict ParseHeader(const py::bytes& data, const std::string& path, int64_t offset) {
   const PageHeader header = Unwrap(ParsePageHeader(std::string_view(data), path, offset));
   py::dict fields;
@@ -153,6 +229,19 @@ void BindScanKernels(py::module_& m) {
   m.def("scan_increment", &Increment, py::arg("isa"), py::arg("cells"), py::arg("limit"), py::arg("replicas"),
         py::arg("prefetch"));
   m.def("parse_page_header", &ParseHeader, py::arg("data"), py::arg("path"), py::arg("offset"));
+
+  // Loops for benchmarks/kernels.
+  py::module_ testing = m.def_submodule("testing", "Seams of the core for the test suite. Not for users.");
+  testing.def("scan_unpack_blocks", &UnpackBlocks, py::arg("isa"), py::arg("data"), py::arg("width"), py::arg("n"),
+              py::arg("block"), "(instruction set that ran, sum of the last value of each block).");
+  py::class_<GroupCount>(testing, "GroupCount", "Counts rows by ids, with the kernels of one instruction set.")
+      .def(py::init<const std::string&, std::vector<uint32_t>, size_t, uint64_t>(), py::arg("isa"),
+           py::arg("cardinalities"), py::arg("dense_bytes"), py::arg("expected_rows"))
+      .def("count", &GroupCount::Count, py::arg("columns"))
+      .def("finish", &GroupCount::Finish, "(ids of each column, counts) of the groups.")
+      .def_property_readonly("isa", &GroupCount::isa)
+      .def_property_readonly("dense", &GroupCount::dense)
+      .def_property_readonly("memory", &GroupCount::memory);
 }
 
 }  // namespace segue::bindings

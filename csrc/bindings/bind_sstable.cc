@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <set>
+#include <string>
 
 #include "base/arrow_array.h"
 #include "base/env.h"
@@ -69,6 +71,15 @@ py::capsule StreamBatches(std::shared_ptr<Table> table, std::vector<ColumnBatch>
   return StreamToCapsule(stream.release());
 }
 
+std::optional<Encoding> EncodingNamed(const std::optional<std::string>& name) {
+  if (!name) return std::nullopt;
+  for (int e = 0; e <= static_cast<int>(Encoding::kAllNull); ++e) {
+    if (*name == EncodingName(static_cast<Encoding>(e))) return static_cast<Encoding>(e);
+  }
+  ThrowIfError(Status::Invalid("no encoding is named '" + *name + "'"));
+  return std::nullopt;
+}
+
 // A ColumnBatch that tests fill from Arrow and export again.
 class TestBatch {
  public:
@@ -92,11 +103,7 @@ class TestBatch {
   // One column's rows as a chunk: (name of its encoding, bytes).
   py::tuple EncodeBlock(const std::string& column, size_t begin, size_t n, const std::optional<std::string>& encoding) {
     const size_t c = PlainColumn(column);
-    std::optional<Encoding> forced;
-    for (int e = 0; encoding && e <= static_cast<int>(Encoding::kAllNull); ++e) {
-      if (*encoding == EncodingName(static_cast<Encoding>(e))) forced = static_cast<Encoding>(e);
-    }
-    if (encoding && !forced) ThrowIfError(Status::Invalid("no encoding is named '" + *encoding + "'"));
+    const std::optional<Encoding> forced = EncodingNamed(encoding);
     if (begin + n > batch_.rows) ThrowIfError(Status::Invalid("the batch has fewer rows"));
     std::string bytes = "kept";  // what was there before must stay
     const Encoding chosen = Unwrap(
@@ -130,7 +137,7 @@ class TestBatch {
   std::shared_ptr<Table> table() const { return table_; }
   const ColumnBatch& batch() const { return batch_; }
 
- private:
+  // The column of plain values with this name.
   size_t PlainColumn(const std::string& name) const {
     const int c = table_->schema.schema.IndexOf(name);
     if (c < 0 || table_->schema.columns[static_cast<size_t>(c)].coded) {
@@ -139,9 +146,82 @@ class TestBatch {
     return static_cast<size_t>(c);
   }
 
+ private:
   std::shared_ptr<Table> table_;
   ColumnBatch batch_;
   ColumnEncoder encoder_;
+};
+
+// One column of a batch as blocks of an SSTable, encoded and decoded again by each call.
+class ColumnBlocks {
+ public:
+  ColumnBlocks(const TestBatch& batch, const std::string& column, size_t block_rows,
+               const std::optional<std::string>& encoding)
+      : batch_(batch), column_(batch.PlainColumn(column)), block_rows_(block_rows), forced_(EncodingNamed(encoding)) {
+    if (block_rows == 0 || block_rows > kMaxBlockRows) ThrowIfError(Status::Invalid("impossible blocks"));
+    Encode();
+  }
+
+  void Encode() {
+    const ColumnBatch& all = batch_.batch();
+    const ColumnShape shape = Shape();
+    chosen_.clear();
+    bytes_.clear();
+    ends_.clear();
+    Status status;
+    {
+      const py::gil_scoped_release release;
+      for (size_t begin = 0; begin < all.rows && status.ok(); begin += block_rows_) {
+        const size_t n = std::min(block_rows_, all.rows - begin);
+        const Result<Encoding> chosen = encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_);
+        status = chosen.status();
+        if (status.ok()) chosen_.insert(EncodingName(*chosen));
+        ends_.push_back(bytes_.size());
+      }
+    }
+    ThrowIfError(status);
+  }
+
+  void Decode() {
+    const ColumnShape shape = Shape();
+    Status status;
+    {
+      const py::gil_scoped_release release;
+      size_t rows = batch_.batch().rows;
+      size_t begin = 0;
+      for (const size_t end : ends_) {
+        const size_t n = std::min(block_rows_, rows);
+        status = DecodeColumn(shape, std::string_view(bytes_).substr(begin, end - begin), n, &decoded_);
+        if (!status.ok()) break;
+        rows -= n;
+        begin = end;
+      }
+    }
+    ThrowIfError(status);
+  }
+
+  py::bytes Chunk(size_t block) const {
+    if (block >= ends_.size()) throw py::index_error("there are " + std::to_string(ends_.size()) + " blocks");
+    const size_t begin = block == 0 ? 0 : ends_[block - 1];
+    return py::bytes(bytes_.data() + begin, ends_[block] - begin);
+  }
+
+  const std::set<std::string>& encodings() const { return chosen_; }
+  size_t blocks() const { return ends_.size(); }
+  size_t bytes() const { return bytes_.size(); }
+
+ private:
+  ColumnShape Shape() const { return ColumnShape::Of(batch_.table()->schema.columns[column_]); }
+
+  const TestBatch& batch_;
+  const size_t column_;
+  const size_t block_rows_;
+  const std::optional<Encoding> forced_;
+  ColumnEncoder encoder_;
+  std::set<std::string> chosen_;
+  std::string bytes_;
+  std::vector<size_t> ends_;
+  ColumnData decoded_;
 };
 
 void BindBatch(py::module_& testing) {
@@ -156,6 +236,16 @@ void BindBatch(py::module_& testing) {
            py::arg("encoding") = py::none(), "Rows of a column as (encoding, bytes).")
       .def("decode_block", &TestBatch::DecodeBlock, py::arg("column"), py::arg("chunk"), py::arg("rows"))
       .def_property_readonly("rows", &TestBatch::rows);
+  py::class_<ColumnBlocks>(testing, "ColumnBlocks", "A column as encoded blocks, made anew by each call.")
+      .def(py::init<const TestBatch&, const std::string&, size_t, const std::optional<std::string>&>(),
+           py::arg("batch"), py::arg("column"), py::arg("block_rows"), py::arg("encoding") = py::none(),
+           py::keep_alive<1, 2>())
+      .def("encode", &ColumnBlocks::Encode)
+      .def("decode", &ColumnBlocks::Decode)
+      .def("chunk", &ColumnBlocks::Chunk, py::arg("block"))
+      .def_property_readonly("encodings", &ColumnBlocks::encodings)
+      .def_property_readonly("blocks", &ColumnBlocks::blocks)
+      .def_property_readonly("nbytes", &ColumnBlocks::bytes);
 }
 
 py::dict MetaDict(const SstMeta& meta) {

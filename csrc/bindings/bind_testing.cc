@@ -196,6 +196,16 @@ void BindWalWriter(py::module_& m) {
           py::arg("payload"), py::arg("type") = 1, py::arg("first_seq") = 1, py::arg("count") = 1,
           "End offset after the record, or None when it does not fit.")
       .def(
+          "append_many",
+          [](WalWriter& w, const py::bytes& payload, uint64_t records, uint32_t count) {
+            const std::string_view bytes = View(payload);
+            const py::gil_scoped_release release;
+            for (uint64_t i = 0; i < records; ++i) {
+              Check(w.Append(WalRecordType::kBatch, 1 + i * count, count, bytes));
+            }
+          },
+          py::arg("payload"), py::arg("records"), py::arg("count") = 1, "The same payload so many times.")
+      .def(
           "sync", [](WalWriter& w, std::optional<uint64_t> upto) { Check(w.Sync(upto.value_or(w.end_offset()))); },
           py::arg("upto") = py::none(), NoGil())
       .def(
@@ -292,6 +302,7 @@ void BindTesting(py::module_& parent) {
   BindWalReader(m);
   BindLeases(m);
   BindCompaction(m);
+  BindKernelLoops(m);
 }
 
 }  // namespace segue::bindings

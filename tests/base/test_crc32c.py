@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -59,3 +61,28 @@ def test_every_short_length_and_alignment() -> None:
         for end in range(begin, len(data)):
             part = data[begin:end]
             assert testing.crc32c(part) == testing.crc32c_scalar(part)
+
+
+def test_pieces_are_checked_one_by_one() -> None:
+    data = os.urandom(1000)
+    for isa in testing.crc32c_isas():
+        expected = 0
+        for begin in range(0, len(data), 72):
+            expected ^= crc32c_bitwise(data[begin : begin + 72])
+        assert testing.crc32c_pieces(isa, data, 72) == (isa, expected)
+
+
+def test_scalar_can_be_forced() -> None:
+    """The scalar twin runs when it is asked for; naming AVX2 leaves the CPU's instruction alone."""
+    code = "from segue import _engine; print(*_engine.testing.crc32c_isas())"
+
+    def isas(**environment: str) -> list[str]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert isas(SEGUE_ISA="scalar") == ["scalar"]
+    if "avx2" in _engine.scan_isas():
+        assert isas(SEGUE_ISA="avx2") == ["scalar", "sse4.2"]
