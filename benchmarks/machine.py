@@ -47,6 +47,7 @@ def facts() -> dict[str, Any]:
     """Processor, memory, kernel, disk and versions; nothing that changes from run to run."""
     return {
         "cpu": _cpu_model(),
+        "cpu_features": _cpu_features(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -59,7 +60,11 @@ def facts() -> dict[str, Any]:
 @functools.cache
 def probes(directory: str | None = None) -> dict[str, float]:
     """Measure what the machine itself can do, in under two seconds; the disk at `directory`."""
-    return {**memory_bandwidth(), **disk(Path(directory or tempfile.gettempdir()))}
+    return {
+        **memory_bandwidth(),
+        "memory_random_reads_per_second": random_reads(),
+        **disk(Path(directory or tempfile.gettempdir())),
+    }
 
 
 @functools.cache
@@ -67,7 +72,9 @@ def memory_bandwidth() -> dict[str, float]:
     """Bytes a second that one core reads, and copies (bytes copied, so twice as many moved)."""
     import numpy as np
 
-    source = np.ones(16 << 20, dtype=np.int64)  # 128 MiB: beyond any cache
+    from segue import _engine
+
+    source = np.ones(16 << 20, dtype=np.uint64)  # 128 MiB: beyond any cache
     target = np.empty_like(source)
 
     def best(work: Any) -> float:
@@ -79,9 +86,33 @@ def memory_bandwidth() -> dict[str, float]:
         return source.nbytes / min(times)
 
     return {
-        "memory_read_bytes_per_second": best(lambda: np.bitwise_or.reduce(source)),
+        "memory_read_bytes_per_second": best(lambda: _engine.testing.sequential_reads(source)),
         "memory_copy_bytes_per_second": best(lambda: np.copyto(target, source)),
     }
+
+
+def random_reads(working_set: int = 128 << 20) -> float:
+    """Words a second that one core fetches from random places of so many bytes.
+
+    They are rounded up to a power of two, of 4 KiB to 128 MiB: less is in the first cache, more beyond all.
+    """
+    return _random_reads(min(max(12, (working_set - 1).bit_length()), 27))
+
+
+@functools.cache
+def _random_reads(bits: int) -> float:
+    import numpy as np
+
+    from segue import _engine
+
+    words = np.ones((1 << bits) // 8, dtype=np.uint64)
+    reads = 1 << 20
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        _engine.testing.random_reads(words, reads)
+        times.append(time.perf_counter() - began)
+    return reads / min(times)
 
 
 def disk(directory: Path, megabytes: int = 64, syncs: int = 100) -> dict[str, float]:
@@ -130,6 +161,12 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _cpu_features() -> list[str]:
+    from segue import kernels
+
+    return kernels.cpu_features()
 
 
 def _version(distribution: str) -> str | None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.report import page, plots, results
+from benchmarks.report import kernel_plots, page, plots, results
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     found = results.load(asked.results)
     directory = asked.output.with_suffix("")
-    drawn = [] if asked.no_plots else plots.draw(found, directory)
+    drawn = [] if asked.no_plots else [*plots.draw(found, directory), *kernel_plots.draw(found, directory)]
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     asked.output.write_text(page.render(found, drawn, directory.name), encoding="utf-8")
     print(f"{asked.output}: {len(found.entries)} results, {len(drawn)} plots")

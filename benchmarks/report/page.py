@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.report import kernels
+from benchmarks.report.markdown import duration, spread, table
 from benchmarks.report.plots import Plot
 from benchmarks.report.results import Entry, Results
 from benchmarks.report.verdict import Verdict, judge_all, shown, times_better
@@ -38,18 +40,12 @@ def render(results: Results, plots: Sequence[Plot], directory: str) -> str:
         _machine(results),
         _budgets(verdicts),
         *(_act(act, title, verdicts, results, images[act]) for act, title in ACTS.items()),
-        _without_targets(results, "kernels", "Kernels", images["kernels"]),
+        kernels.section(results, images["kernels"]),
         _without_targets(results, "scaling", "Scaling", images["scaling"]),
         _unfair(results, verdicts),
         _commands(results),
     ]
     return "\n".join(part for part in parts if part)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -87,6 +83,8 @@ def _limits(probes: Mapping[str, float]) -> list[str]:
     written, sync = probes["disk_write_bytes_per_second"], probes["disk_sync_seconds_p50"] * 1e3
     worst = probes["disk_sync_seconds_max"] * 1e3
     memory = f"one core reads {quantity(read, 'B/s')} and copies {quantity(copied, 'B/s')}"
+    if scattered := probes.get("memory_random_reads_per_second"):  # older results lack it
+        memory += f", and makes {quantity(scattered, 'reads/s')} at random places beyond its caches"
     disk = f"the disk writes {quantity(written, 'B/s')} with a sync"
     latency = f"4 KiB `pwrite` + `fdatasync` takes {quantity(sync, 'ms')}, at worst {quantity(worst, 'ms')}"
     return [f"- Limits measured in the run: {memory}; {disk}; {latency}."]
@@ -172,12 +170,12 @@ def _beside(entry: Entry, ours: Entry | None, figure: str, unit: str, better: st
 
 
 def _resources(entry: Entry) -> list[str]:
-    cells = [_spread(entry)]
+    cells = [spread(entry.stats)]
     for name in ("memory_anonymous", "memory_mapped", "read_bytes", "written_bytes"):
         value = entry.figure(name)
         cells.append("" if value is None else quantity(value, "bytes"))
     cpu = entry.figure("cpu_seconds")
-    return [*cells, "" if cpu is None else _seconds(cpu)]
+    return [*cells, "" if cpu is None else duration(cpu)]
 
 
 def _conditions(entry: Entry) -> str:
@@ -191,24 +189,23 @@ def _conditions(entry: Entry) -> str:
 
 
 def _without_targets(results: Results, act: str, title: str, images: Sequence[str]) -> str:
-    """Kernels and scaling: one line an entry, empty columns left out."""
+    """One line an entry, empty columns left out."""
     entries = [entry for entry in results.entries if entry.group.startswith(f"{act}/")]
     if not entries:
         return f"## {title}\n\nNot measured.\n"
-    header = ["group", "variant", "at", "figure", "of the machine's limit", "slope", "line", "spread"]
+    header = ["group", "variant", "at", "figure", "slope", "line", "spread"]
     rows = []
     for entry in entries:
-        value, limit, slope = (entry.figure(name) for name in ("value", "limit_percent", "slope"))
+        value, slope = entry.figure("value"), entry.figure("slope")
         rows.append(
             [
                 entry.group.partition("/")[2],
                 entry.contender,
                 _at(entry),
                 "" if value is None else quantity(value, entry.unit),
-                "" if limit is None else f"{limit:.0f} % {entry.info.get('limit', '')}".strip(),
                 "" if slope is None else f"{slope:.2f}",
                 _line(entry),
-                _spread(entry),
+                spread(entry.stats),
             ]
         )
     kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
@@ -230,7 +227,7 @@ def _line(entry: Entry) -> str:
     fixed, unit = entry.figure("fixed_seconds"), entry.figure("seconds_per_unit")
     if fixed is None or unit is None:
         return ""
-    return f"{_seconds(fixed)} + {_seconds(unit)} each"
+    return f"{duration(fixed)} + {duration(unit)} each"
 
 
 def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:
@@ -336,17 +333,3 @@ def _times(ratio: float) -> str:
 def _rows(entry: Entry | None) -> str:
     rows = None if entry is None else entry.figure("stored_rows") or entry.figure("rows")
     return "" if rows is None else quantity(rows, "")
-
-
-def _spread(entry: Entry) -> str:
-    stats = entry.stats
-    if stats["rounds"] == 1:
-        return f"{_seconds(stats['median'])}, once"
-    return f"{_seconds(stats['min'])} to {_seconds(stats['max'])}, n={stats['rounds']}"
-
-
-def _seconds(value: float) -> str:
-    for limit, factor, unit in ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (1e-6, 1e6, "us")):
-        if value >= limit:
-            return quantity(value * factor, unit)
-    return quantity(value * 1e9, "ns")

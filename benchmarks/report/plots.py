@@ -83,7 +83,7 @@ def _bars(verdicts: list[Verdict], file: Path) -> bool:
         axis.set_title(f"{target.title} ({target.better} is better)", loc="left", fontsize=9)
         for side in ("top", "right", "bottom"):
             axis.spines[side].set_visible(False)
-    _save(figure, file)
+    save(figure, file)
     return True
 
 
@@ -107,7 +107,7 @@ def _histogram(entries: list[Entry], file: Path) -> None:
     axis.set_ylabel("share")
     axis.legend(frameon=False, fontsize=8)
     axis.set_title(entries[0].group, loc="left", fontsize=9)
-    _save(figure, file)
+    save(figure, file)
 
 
 def _indices(histogram: dict[str, Any]) -> list[int]:
@@ -166,10 +166,10 @@ def _curves(results: Results, group: str, series: dict[str, list[tuple[float, fl
     axis.grid(axis="both", alpha=0.2)
     axis.legend(frameon=False, fontsize=8)
     axis.set_title(group, loc="left", fontsize=9)
-    _save(figure, file)
+    save(figure, file)
 
 
-def _save(figure: Any, file: Path) -> None:
+def save(figure: Any, file: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure.savefig(file, format="svg", metadata={"Date": None})
