@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 40), "large": (0, 120)}
+PLAN = {"medium": Need(0, 40), "large": Need(0, 120)}
 
 WIDTHS = (1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 25, 28, 32)
 BLOCK = 4096

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 40), "large": (0, 120)}
+PLAN = {"medium": Need(0, 40), "large": Need(0, 120)}
 
 BLOCK_ROWS = 2048
 

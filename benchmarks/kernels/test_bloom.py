@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 30), "large": (0, 120)}
+PLAN = {"medium": Need(0, 30), "large": Need(0, 120)}
 
 BITS = 10.0  # a key, as in SSTables
 

@@ -7,11 +7,12 @@ import os
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 10), "large": (0, 30)}
+PLAN = {"medium": Need(0, 10), "large": Need(0, 30)}
 
 PIECES = {"72 B": 72, "4 KiB": 4096, "1 MiB": 1 << 20}
 

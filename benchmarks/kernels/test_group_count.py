@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 60), "large": (0, 200)}
+PLAN = {"medium": Need(0, 60), "large": Need(0, 200)}
 
 ARTISTS, COUNTRIES = 100_000, 180
 DENSE_BYTES = 256 << 20  # as a scan allows

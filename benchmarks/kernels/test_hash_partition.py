@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import kernels
 
-PLAN = {"medium": (0, 10), "large": (0, 40)}
+PLAN = {"medium": Need(0, 10), "large": Need(0, 40)}
 
 POWER, OTHER = 64, 100
 """Partitions: the remainder of a power of two is a mask, of others a division."""

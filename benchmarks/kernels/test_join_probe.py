@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 20), "large": (0, 60)}
+PLAN = {"medium": Need(0, 20), "large": Need(0, 60)}
 
 NO_MATCH = 2**32 - 1
 KEYS = {"dense integers": 1_000_000, "sparse integers": 1_000_000, "strings": 100_000, "dictionary": 100_000}

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (1e9, 40), "large": (1e9, 120)}
+PLAN = {"medium": Need(1e9, 40), "large": Need(1e9, 120)}
 
 
 @pytest.mark.parametrize("where", ["in memory", "spilled"])

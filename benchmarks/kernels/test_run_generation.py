@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import kernels
 
-PLAN = {"medium": (1e9, 30), "large": (3e9, 120)}
+PLAN = {"medium": Need(1e9, 30), "large": Need(3e9, 120)}
 
 
 def table_of(kind: str, n: int) -> tuple[pa.Table, np.ndarray]:

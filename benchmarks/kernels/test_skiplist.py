@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (0, 20), "large": (0, 90)}
+PLAN = {"medium": Need(0, 20), "large": Need(0, 90)}
 
 USERS = 10_000_000
 ROW_BYTES = 48  # a packed play

@@ -8,11 +8,12 @@ import os
 import pytest
 
 from benchmarks.kernels.kernel import Cost, Kernel
+from benchmarks.plan import Need
 from segue import _engine
 
 testing = _engine.testing
 
-PLAN = {"medium": (1e9, 30), "large": (1e9, 90)}
+PLAN = {"medium": Need(1e9, 30), "large": Need(1e9, 90)}
 
 STORE = bytes(range(16))
 HEADER_BYTES = 32

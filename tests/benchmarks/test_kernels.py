@@ -85,6 +85,14 @@ def test_a_suite_records_what_ran_and_how_near_the_limit_it_came(tmp_path: Path)
         assert kernel.LEAST_ROUNDS <= bench["stats"]["rounds"] <= kernel.MOST_ROUNDS
 
 
+def test_every_suite_says_what_larger_scales_take(tmp_path: Path):
+    done = pytest_of(tmp_path, "benchmarks/kernels", "--scale", "medium", "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = done.stdout[done.stdout.index("plan for --scale medium") :]
+    for suite in Path(kernel.__file__).parent.glob("test_*.py"):
+        assert f"benchmarks.kernels.{suite.stem} " in plan
+
+
 def unpack(isa: str, value: float, **info: object) -> dict[str, object]:
     shared = {"variant": "width 12", "isa": isa, "limit": "memory bandwidth", "limit_percent": 7.25}
     return entry(
