@@ -200,7 +200,10 @@ Result<std::unique_ptr<BatchReader>> StreamReader::Next() {
   const int code = stream_.get_next(&stream_, &array);
   if (code != 0) {
     const char* error = stream_.get_last_error(&stream_);
-    return Status::Invalid(std::string("the Arrow stream failed: ") + (error == nullptr ? std::strerror(code) : error));
+    std::string why = error == nullptr ? std::strerror(code) : error;
+    // pyarrow appends the whole traceback of a generator that raised.
+    if (const size_t detail = why.find(". Detail: Python exception:"); detail != std::string::npos) why.resize(detail);
+    return Status::Invalid("the Arrow stream failed: " + why);
   }
   if (array.release == nullptr) return std::unique_ptr<BatchReader>();
   SEGUE_ASSIGN_OR_RETURN(BatchReader batch, BatchReader::Make(schema_, arrow_schema_, &array));

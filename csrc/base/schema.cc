@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 namespace segue {
 
@@ -120,12 +121,33 @@ int Schema::IndexOf(std::string_view name) const {
 
 namespace {
 
+// The types that are not taken, by the beginning of their format strings; longer ones first.
+constexpr std::pair<std::string_view, std::string_view> kOtherTypes[] = {
+    {"tdm", "date64"},         {"tts", "time32[s]"},
+    {"ttm", "time32[ms]"},     {"ttu", "time64[us]"},
+    {"ttn", "time64[ns]"},     {"tD", "a duration"},
+    {"ti", "an interval"},     {"w:", "fixed-size binary"},
+    {"d:", "another decimal"}, {"+l", "a list"},
+    {"+L", "a large list"},    {"+w:", "a fixed-size list"},
+    {"+vl", "a list view"},    {"+vL", "a large list view"},
+    {"+s", "a struct"},        {"+m", "a map"},
+    {"+u", "a union"},         {"+r", "run-end encoded"},
+    {"e", "float16"},          {"n", "null"},
+};
+
+std::string OtherTypeName(std::string_view format) {
+  for (const auto& [prefix, name] : kOtherTypes) {
+    if (format.substr(0, prefix.size()) == prefix) return std::string(name);
+  }
+  return "of Arrow type '" + std::string(format) + "'";
+}
+
 Result<ColumnType> TypeFromArrow(const std::string& column, const ArrowSchema& arrow) {
   const std::string_view format = arrow.format == nullptr ? "" : arrow.format;
   ColumnType type;
   auto unsupported = [&] {
-    return Status::Schema(column, "column '" + column + "' has Arrow type '" + std::string(format) +
-                                      "', which event tables do not take; use booleans, integers, float32/64, "
+    return Status::Schema(column, "column '" + column + "' is " + OtherTypeName(format) +
+                                      ", which event tables do not take; use booleans, integers, float32/64, "
                                       "decimal128, date32, timestamps, strings, binary or dictionaries of strings");
   };
   if (arrow.dictionary != nullptr) {

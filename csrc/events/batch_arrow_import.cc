@@ -18,6 +18,10 @@ using Int128 = __int128;
 // One byte a row, 0 for null; empty: no nulls.
 using NullBytes = RawVector<uint8_t>;
 
+// 0001-01-01 and 10000-01-01 in seconds since 1970.
+constexpr int64_t kYear1 = -62135596800;
+constexpr int64_t kYear10000 = 253402300800;
+
 std::string Names(const Schema& schema) {
   std::string names;
   for (const Field& field : schema.fields) {
@@ -272,6 +276,11 @@ class ColumnAppender {
   }
 
   Status AppendTimestamps() {
+    SEGUE_RETURN_IF_ERROR(ConvertTimestamps());
+    return CheckYears();
+  }
+
+  Status ConvertTimestamps() {
     if (view_.type.id != TypeId::kTimestamp) {
       return WithInt([this]<typename S>() { return Convert<S, int64_t>(&IntToInt<S, int64_t>); });
     }
@@ -291,6 +300,23 @@ class ColumnAppender {
           return value % factor == 0;
         },
         "is finer than the column's unit of time; round it first");
+  }
+
+  // Beyond these years neither Python, SQL nor the warehouse has a date: one such event, of a caller
+  // who mistook the unit, would stop every later run of a pipeline.
+  Status CheckYears() const {
+    if (column_.field.type.unit == TimeUnit::kNano) return Status();  // 64 bits end long before
+    const int64_t per_second = UnitsPerSecond(column_.field.type.unit);
+    const int64_t low = kYear1 * per_second;
+    const int64_t high = kYear10000 * per_second;
+    const auto* values = reinterpret_cast<const int64_t*>(to_->values.data()) + old_;
+    bool all = true;
+    for (size_t i = 0; i < n_; ++i) all &= values[i] >= low && values[i] < high;
+    if (all) return Status();
+    size_t row = 0;
+    while (values[row] >= low && values[row] < high) ++row;
+    return BadValue(row, std::to_string(values[row]),
+                    "is outside the years 1 to 9999 as " + TypeName(column_.field.type) + "; check its unit");
   }
 
   Status AppendDecimals() {

@@ -9,11 +9,12 @@ than letting go of the GIL would, so it is kept for that, and released for whate
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.datetime cimport (
-    PyDate_Check, PyDateTime_Check, date_day, date_month, date_year, datetime_hour, datetime_microsecond,
-    datetime_minute, datetime_second, datetime_tzinfo, import_datetime,
+    PyDate_Check, PyDateTime_Check, PyDateTime_CheckExact, date_day, date_month, date_year, datetime_hour,
+    datetime_microsecond, datetime_minute, datetime_second, datetime_tzinfo, import_datetime,
 )
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport isinf
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
@@ -89,6 +90,9 @@ cdef struct Slot:
     int unit
 
 cdef int64_t[4] UNITS = [1, 1000, 1000000, 1000000000]
+# 0001-01-01 and 10000-01-01 in s, ms and us; in nanoseconds 64 bits end long before.
+cdef int64_t[3] YEAR_1 = [-62135596800, -62135596800000, -62135596800000000]
+cdef int64_t[3] YEAR_10000 = [253402300800, 253402300800000, 253402300800000000]
 _UNIT_NAMES = ("s", "ms", "us", "ns")
 
 
@@ -256,10 +260,17 @@ cdef class RowAppender:
     cdef int64_t _timestamp(self, Py_ssize_t c, object value, int unit) except? -1:
         cdef int64_t seconds
         cdef int64_t micros
+        cdef int64_t nanos = 0
         cdef int64_t per
         if PyLong_CheckExact(value):
-            return self._integer(c, value, INT64_MIN, INT64_MAX)
+            return self._in_years(c, value, self._integer(c, value, INT64_MIN, INT64_MAX), unit)
         if PyDateTime_Check(value):
+            if not PyDateTime_CheckExact(value):  # pandas' has nanoseconds, and a null that is a datetime, too
+                if value != value:
+                    raise self._wrong(c, value, "is null (NaT)")
+                nanos = getattr(value, "nanosecond", 0)
+                if nanos and unit != 3:
+                    raise self._wrong(c, value, f"has a finer part than {_UNIT_NAMES[unit]}; round it first")
             if datetime_tzinfo(value) is not None:
                 value = value.astimezone(_datetime.timezone.utc)
             seconds = days_from_civil(date_year(value), date_month(value), date_day(value)) * 86400
@@ -271,7 +282,7 @@ cdef class RowAppender:
                 # Nanoseconds reach from 1677-09-21 to 2262-04-11 only.
                 if seconds < -9223372036 or seconds > 9223372035:
                     raise self._wrong(c, value, "is out of range for nanoseconds")
-                return seconds * 1000000000 + micros * 1000
+                return seconds * 1000000000 + micros * 1000 + nanos
             per = 1000000 // UNITS[unit]
             if micros % per:
                 raise self._wrong(c, value, f"has a finer part than {_UNIT_NAMES[unit]}; round it first")
@@ -280,7 +291,15 @@ cdef class RowAppender:
             return self._datetime64(c, value, unit)
         if PyDate_Check(value):
             raise self._wrong(c, value, "is a date; give a datetime")
-        return self._integer(c, value, INT64_MIN, INT64_MAX)
+        if not hasattr(value, "__index__"):
+            raise self._wrong(c, value, "is not a time; give a datetime, a numpy.datetime64 or an int")
+        return self._in_years(c, value, self._integer(c, value, INT64_MIN, INT64_MAX), unit)
+
+    cdef int64_t _in_years(self, Py_ssize_t c, object value, int64_t number, int unit) except? -1:
+        # As AppendArrow does for batches, and for the same reason.
+        if unit != 3 and (number < YEAR_1[unit] or number >= YEAR_10000[unit]):
+            raise self._wrong(c, value, f"is outside the years 1 to 9999 as {self._types[c]}; check its unit")
+        return number
 
     cdef int64_t _datetime64(self, Py_ssize_t c, object value, int unit) except? -1:
         target = f"datetime64[{_UNIT_NAMES[unit]}]"
@@ -291,7 +310,7 @@ cdef class RowAppender:
         # numpy truncates and wraps silently: convert back to see.
         if converted.astype(value.dtype) != value:
             raise self._wrong(c, value, f"does not convert exactly to {_UNIT_NAMES[unit]}")
-        return number
+        return self._in_years(c, value, number, unit)
 
     cdef int _decimal(self, Py_ssize_t c, object value, char* slot) except -1:
         precision, scale = self._decimals[c]
@@ -370,10 +389,14 @@ cdef class RowAppender:
                 real = value
             except TypeError:
                 raise self._wrong(c, value, "is not a number") from None
+            except OverflowError:
+                raise self._wrong(c, value, "is out of range") from None
             if slot.type == FLOAT64:
                 memcpy(at, &real, 8)
             else:
                 single = <float>real
+                if isinf(single) and not isinf(real):
+                    raise self._wrong(c, value, "is out of range for 32 bits")
                 memcpy(at, &single, 4)
         elif slot.type == BOOL:
             if value is True:

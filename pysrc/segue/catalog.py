@@ -121,8 +121,8 @@ class CatalogState:
         found = self.find(name)
         if found is not None:
             kind, own = found
-            table = "event table" if kind == "events" else f"{kind} table"
-            raise InvalidError(f"{own!r} is already the name of a {table}; names are unique in a database")
+            table = {"events": "an event table", "dimension": "a dimension", "fact": "a fact table"}[kind]
+            raise InvalidError(f"{own!r} is already the name of {table}; names are unique in a database")
 
     def with_changes(self, **changes: Any) -> CatalogState:
         """Return a copy with whole sections replaced."""

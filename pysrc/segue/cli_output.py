@@ -215,7 +215,7 @@ class Output:
         if report.stored_before:
             self.line(f"{report.stored_before:,} were there already")
         for reason, count in report.skipped.most_common():
-            self.line(f"{count:,} rows skipped: {reason}")
+            self.line(f"{count:,} row{'s' if count != 1 else ''} skipped: {reason}")
         for name, count in report.dimensions.items():
             self.line(f"{count:,} rows added to {name}")
         files = f"{len(report.files)} file{'s' if len(report.files) != 1 else ''}"

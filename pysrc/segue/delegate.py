@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.errors import BudgetError, Error, QueryError
+from segue.options import parse_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["EventsStream", "Session", "TemporalDefaults", "quote", "session", "wrap_errors"]
 
 T = TypeVar("T")
+
+LEAST_MEMORY = 16 << 20
+"""Bytes below which DuckDB does not even start."""
 
 MAX_IDLE = 4
 """Idle instances kept for the next call; each holds its threads and little memory."""
@@ -74,7 +78,9 @@ def _message(error: duckdb.Error, statement: str) -> str:
         details = json.loads(match[2])
     except ValueError:
         return text
-    message = str(details.get("exception_message", text)).strip()
+    message = str(details.get("exception_message", text)).split("\n\nPossible solutions")[0].strip()
+    # What a statement is bound over is a view without rows, which DuckDB calls by another name.
+    message = re.sub(r'^Values list "', 'Table "', message)
     position = str(details.get("position", ""))
     if statement and position.isdigit() and int(position) <= len(statement.encode()):
         before = statement.encode()[: int(position)].decode("utf-8", "replace")
@@ -137,7 +143,8 @@ class Session:
         """Start a call: a connection with no tables, inside one transaction (one NOW())."""
         with wrap_errors():
             self._set("threads", None if threads is None else str(int(threads)))
-            self._set("memory_limit", None if memory is None else literal(_bytes(memory)))
+            limit = None if memory is None else f"{parse_memory(memory, LEAST_MEMORY)}B"
+            self._set("memory_limit", None if limit is None else literal(limit))
             self._connection = self._root.cursor()
             self._connection.execute("SET errors_as_json = true")
             self._connection.execute("BEGIN TRANSACTION")
@@ -297,10 +304,6 @@ class Session:
         if failure:
             raise failure[0]
         return outcome[0]
-
-
-def _bytes(memory: str | int) -> str:
-    return f"{memory}B" if isinstance(memory, int) else memory
 
 
 def _glob_escape(path: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .durable import storage_error, sync_directory, sync_file
 from .errors import CorruptionError, InvalidError, SchemaError
-from .warehouse_types import unknown_column
+from .warehouse_types import require_distinct, unknown_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,15 +93,7 @@ def check_dimension(name: str, table: pa.Table, key: str) -> pa.Table:
     import pyarrow.compute as pc
     from pyarrow import types
 
-    folded: dict[str, str] = {}
-    for column in table.column_names:
-        other = folded.get(column.lower())
-        folded[column.lower()] = column
-        if other is not None:
-            raise SchemaError(
-                f"dimension {name!r} has the columns {other!r} and {column!r}, one name to SQL; rename one",
-                column,
-            )
+    require_distinct(table.column_names, f"dimension {name!r}")
     if key not in table.column_names:
         raise unknown_column(key, table.column_names, f"dimension {name!r}")
     keys = table.column(key)

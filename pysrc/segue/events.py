@@ -160,8 +160,8 @@ class Snapshot:
     ) -> Scan:
         """Rows of the snapshot; see :meth:`Events.scan`."""
         events = self._events
-        if limit is not None and limit < 0:
-            raise InvalidError(f"limit={limit} is negative; use None for all rows")
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise InvalidError(f"limit={limit!r} is no number of rows; give 0 or more, or None for all")
         encoded = None if key is None else events._encode_key(key)
         low, high = events._time_value("since", since), events._time_value("until", until)
         indices = events._column_indices(columns)
@@ -297,7 +297,10 @@ class Events:
         import pyarrow as pa
 
         arrow = schema if isinstance(schema, pa.Schema) else pa.schema(schema)
-        keys = [key] if isinstance(key, str) else list(key)
+        keys = [key] if isinstance(key, str) else list(key) if isinstance(key, Sequence) else [key]
+        for what, column in (*(("key", column) for column in keys), ("time", time)):
+            if not isinstance(column, str):
+                raise InvalidError(f"{what}={column!r} is no column name; give a string")
         width = _window_width(window, arrow, time)
         _engine.EventStore.create(os.fspath(path), arrow, keys, time, width, _env)
         return cls.open(path, name, durability=durability, _options=_options, _env=_env)
@@ -402,8 +405,8 @@ class Events:
         InvalidError
             The token was used before with other content.
         """
-        if token is not None and not token:
-            raise InvalidError("token='' is empty; use None for no token")
+        if token is not None and (not isinstance(token, str) or not token):
+            raise InvalidError(f"token={token!r} is no token; give a string, or None for no token")
         if hasattr(data, "__arrow_c_stream__"):
             first, last = self._store.append_stream(data.__arrow_c_stream__(), token or "")
         elif hasattr(data, "__arrow_c_array__"):
@@ -420,7 +423,8 @@ class Events:
         if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
             if not all(isinstance(row, Mapping) for row in data):
                 raise InvalidError("a list of events must hold mappings of column name to value")
-            names = list(dict.fromkeys(name for row in data for name in row))
+            # No event at all is an empty batch, as when a buffer is flushed that nothing came into.
+            names = list(dict.fromkeys(name for row in data for name in row)) if data else self._names
             data = {name: [row.get(name) for row in data] for name in names}
         if not isinstance(data, Mapping):
             raise InvalidError(
@@ -437,7 +441,11 @@ class Events:
             if pa.types.is_dictionary(kind):
                 kind = pa.string()
             try:
+                if pa.types.is_timestamp(kind):
+                    kind = _exact_time_type(name, values, kind)
                 arrays[name] = pa.array(values, type=kind)
+            except SchemaError:
+                raise
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise SchemaError(f"column {name!r} is {kind}: {error}", name) from error
         try:
@@ -623,6 +631,8 @@ class Events:
         if isinstance(value, (bool, float)):
             raise InvalidError(f"{what}={value!r} is not a time")
         if isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                raise InvalidError(f"{what}={value!r} is not a time for column {self.time!r} ({kind})")
             return value
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
             value = value.astimezone(dt.UTC).replace(tzinfo=None)
@@ -653,6 +663,22 @@ class Events:
                 ) from error
         schema, array = pa.record_batch(arrays).__arrow_c_array__()
         return self._store.encode_key(schema, array)
+
+
+def _exact_time_type(name: str, values: Any, kind: pa.DataType) -> pa.DataType:
+    """Return the type to read times as. pyarrow cuts Python's to a type's unit; the store refuses to lose."""
+    import pyarrow as pa
+
+    typed = getattr(getattr(values, "dtype", None), "kind", "O") != "O"  # pyarrow cuts no array of numpy's
+    if kind.unit == "ns" or typed or isinstance(values, pa.Array):
+        return kind
+    if all(value is None or isinstance(value, int) for value in values):
+        return kind
+    for row, value in enumerate(values):
+        if getattr(value, "nanosecond", 0):
+            why = "is finer than the column's unit of time; round it first"
+            raise SchemaError(f"column {name!r}, row {row}: {value!r} {why}", name)
+    return pa.timestamp("us", kind.tz)
 
 
 def _window_width(window: str | dt.timedelta, schema: pa.Schema, time: str) -> int:

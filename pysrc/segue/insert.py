@@ -54,7 +54,11 @@ def run_insert(call: Call) -> Result:
             f"{quote(column)} {sql}" for column, sql in zip(schema.names, duck.sql_types(schema), strict=True)
         )
         duck.execute(f"CREATE TEMP TABLE {TARGET} ({columns})")
-        duck.execute(_rename_target(call.statement), interruptible=True)
+        try:
+            duck.execute(_rename_target(call.statement), interruptible=True)
+        except QueryError as e:
+            message = " ".join(str(e).replace(TARGET, relation.name).split())
+            raise QueryError(message) from e.__cause__
         evaluated, _ = duck.query(f"SELECT * FROM {TARGET}")
     rows = _to_schema(relation.name, evaluated, schema)
     first = last = None

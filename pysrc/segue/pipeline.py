@@ -28,7 +28,7 @@ from .catalog import check_name
 from .errors import InvalidError, SchemaError, UnsupportedError
 from .join_plan import JoinSpec, joined_fields
 from .options import check_threads, parse_memory
-from .warehouse_types import require_columns, warehouse_type
+from .warehouse_types import require_columns, require_distinct, warehouse_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,15 +138,7 @@ class PipelineDefinition:
             fields.append(pa.field(self.partition_by, kind))
         else:
             fields.extend(pa.field(name, warehouse_type(name, columns[name])) for name in by)
-        folded: dict[str, str] = {}
-        for field in fields:
-            other = folded.get(field.name.lower())
-            folded[field.name.lower()] = field.name
-            if other is not None:
-                raise SchemaError(
-                    f"{self.table!r} would have columns {other!r} and {field.name!r}, one name to SQL",
-                    field.name,
-                )
+        require_distinct([field.name for field in fields], f"the output {self.table!r}")
         return pa.schema(fields)
 
 

@@ -178,8 +178,8 @@ class Call:
     ) -> None:
         if not isinstance(statement, str):
             raise QueryError(f"a statement is a string, not {type(statement).__name__}")
-        if threads is not None and threads < 1:
-            raise QueryError(f"threads={threads}: at least one thread is needed")
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise QueryError(f"threads={threads!r} is no number of threads; give 1 or more")
         self.statement = statement
         self.fresh = fresh
         self.strict = strict
@@ -219,6 +219,8 @@ class Call:
     def explain(self) -> Explain:
         with session(threads=self.threads, memory=self.memory) as own:
             kind = self._kind(own)
+            if kind == "INSERT":
+                raise QueryError("an INSERT has no plan: sql() runs it; explain() takes the SELECT in it")
             self._accept(kind)
             self.parsed = self.parse()
             self._find_relations(own)

@@ -30,6 +30,7 @@ __all__ = [
     "arrow_schema",
     "file_type",
     "require_columns",
+    "require_distinct",
     "to_file_column",
     "unknown_column",
     "warehouse_type",
@@ -151,6 +152,18 @@ def unknown_column(name: str, known: Iterable[str], where: str) -> SchemaError:
     near = difflib.get_close_matches(str(name), columns, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
     return SchemaError(f"{where} has no column {name!r}; {hint}", str(name))
+
+
+def require_distinct(names: Iterable[str], where: str) -> None:
+    """Raise `SchemaError` if two names are one to SQL, which knows no case."""
+    folded: dict[str, str] = {}
+    for name in names:
+        other = folded.get(name.lower())
+        folded[name.lower()] = name
+        if other is not None:
+            raise SchemaError(
+                f"{where} has the columns {other!r} and {name!r}, one name to SQL; rename one", name
+            )
 
 
 def require_columns(names: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -242,7 +243,20 @@ def test_a_token_is_stored_once_across_restarts(clicks):
 def test_an_empty_batch_stores_nothing(clicks):
     clicks.append(1, "a", 1)
     assert clicks.append_batch(CLICKS.empty_table()) == (2, 1)
+    assert clicks.append_batch([]) == (2, 1)
     assert clicks.stats().sequence == 1
+
+
+def test_a_stream_that_fails_half_way_stores_nothing_and_shows_no_traceback(clicks):
+    def batches():
+        yield pa.record_batch({"user": [1], "at": pa.array([1], pa.timestamp("us"))})
+        raise RuntimeError("the socket closed")
+
+    schema = pa.schema({"user": pa.int64(), "at": pa.timestamp("us")})
+    with pytest.raises(InvalidError, match="the socket closed") as caught:
+        clicks.append_batch(pa.RecordBatchReader.from_batches(schema, batches()))
+    assert "Traceback" not in str(caught.value)
+    assert clicks.append(1, "fine", 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -259,6 +273,10 @@ def test_an_empty_batch_stores_nothing(clicks):
         ((1, "a", "2024-01-01"), "at"),
         ((1, "a", dt.date(2024, 1, 1)), "at"),
         ((1, "a", np.datetime64("NaT")), "at"),
+        ((1, "a", pd.NaT), "at"),
+        ((1, "a", pd.Timestamp(1)), "at"),  # a nanosecond
+        ((1, "a", 2**62), "at"),
+        ((1, "a", np.datetime64("20000-01-01", "us")), "at"),
         ((1, "a"), "at"),
     ],
 )
@@ -292,8 +310,14 @@ def test_bad_calls_teach(clicks):
         clicks.scan(columns=["nope"])
     with pytest.raises(InvalidError, match="since='yesterday'"):
         clicks.scan(since="yesterday")
-    with pytest.raises(InvalidError, match="limit=-1"):
-        clicks.scan(limit=-1)
+    for limit in (-1, 1.5, "2"):
+        with pytest.raises(InvalidError, match="limit="):
+            clicks.scan(limit=limit)
+    with pytest.raises(InvalidError, match="until="):
+        clicks.scan(until=2**70)
+    for token in ("", 7):
+        with pytest.raises(InvalidError, match="token="):
+            clicks.append_batch({"user": [1], "at": [1]}, token=token)
     with pytest.raises(SchemaError, match="'user'"):
         clicks.scan(key="seven")
     assert clicks.stats().sequence == 0
@@ -307,6 +331,9 @@ def test_a_timestamp_that_does_not_convert_exactly_is_refused(tmp_path, value):
             events.append(1, dt.datetime(2024, 1, 1, 0, 0, 0, 1))
         with pytest.raises(SchemaError, match="exactly"):
             events.append(1, np.datetime64("2024-01-01T00:00:00.000001"))
+        for at in (dt.datetime(2024, 1, 1, 0, 0, 0, 1), pd.Timestamp("2024-01-01T00:00:00.000000001")):
+            with pytest.raises(SchemaError, match="row 1.*finer"):
+                events.append_batch({"k": [1, 2], "at": [dt.datetime(2024, 1, 1), at]})
 
 
 def test_a_timestamp_out_of_range_is_refused(tmp_path):
@@ -316,6 +343,42 @@ def test_a_timestamp_out_of_range_is_refused(tmp_path):
             events.append(1, dt.datetime(2500, 1, 1))
         with pytest.raises(SchemaError, match="'at'"):
             events.append_batch(pa.table({"k": [1], "at": pa.array([2**62], pa.timestamp("us"))}))
+        # What a nanosecond column can hold is within the years that there are.
+        events.append_batch({"k": [1, 2], "at": [-(2**63), 2**63 - 1]})
+        events.append(3, pd.Timestamp("2024-01-01T00:00:00.123456789", tz="Europe/Berlin"))
+        assert events.scan(key=3).to_arrow()["at"].cast(pa.int64()).to_pylist() == [1704063600123456789]
+
+
+@pytest.mark.parametrize(("unit", "second"), [("s", 1), ("ms", 10**3), ("us", 10**6)])
+def test_times_outside_the_years_that_there_are_are_refused(tmp_path, unit, second):
+    # One event of a caller who took nanoseconds for microseconds must not stop every later run.
+    first, last = -62_135_596_800 * second, 253_402_300_800 * second - 1
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp(unit), "other": pa.timestamp(unit)})
+    with Events.create(tmp_path / "t", "t", schema, "k", "at") as events:
+        for row in ({"at": first - 1}, {"at": last + 1}, {"at": 0, "other": last + 1}):
+            column = list(row)[-1]
+            with pytest.raises(SchemaError, match=f"'{column}'.*years 1 to 9999") as caught:
+                events.append(k=1, **row)
+            assert caught.value.column == column
+            columns = {name: pa.array([0, value], pa.timestamp(unit)) for name, value in row.items()}
+            table = pa.table({"k": [0, 1]} | columns)
+            with pytest.raises(SchemaError, match=f"'{column}', row 1.*years 1 to 9999") as caught:
+                events.append_batch(table)
+            assert caught.value.column == column
+        events.append(1, first)
+        events.append_batch({"k": [1], "at": [last], "other": [None]})
+        years = [at.year for at in events.scan(key=1).to_arrow()["at"].to_pylist()]
+        assert years == [1, 9999]
+
+
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "f": pa.float32()})
+    with Events.create(tmp_path / "t", "t", schema, "k", "at") as events:
+        for value in (1e300, -(10**400)):
+            with pytest.raises(SchemaError, match="'f'.*out of range"):
+                events.append(1, 0, value)
+        events.append(1, 0, float("-inf"))
+        assert events.scan().to_arrow()["f"].to_pylist() == [float("-inf")]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +392,11 @@ def test_a_timestamp_out_of_range_is_refused(tmp_path):
         ({"k": pa.int64(), "at": pa.timestamp("us"), "h": pa.float16()}, "k", "at", "'h'"),
         ({"k": pa.int64(), "at": pa.timestamp("us"), "t": pa.time64("us")}, "k", "at", "'t'"),
         ({"k": pa.int64(), "at": pa.timestamp("us"), "t": pa.duration("us")}, "k", "at", "'t'"),
+        ({"k": pa.int64(), "at": pa.timestamp("us"), "d": pa.date64()}, "k", "at", "'d' is date64"),
+        ({"k": pa.int64(), "at": pa.timestamp("us"), "l": pa.list_(pa.int8())}, "k", "at", "'l' is a list"),
+        ({"k": pa.int64(), "at": pa.timestamp("us")}, 5, "at", "key=5"),
+        ({"k": pa.int64(), "at": pa.timestamp("us")}, ["k", 5], "at", "key=5"),
+        ({"k": pa.int64(), "at": pa.timestamp("us")}, "k", None, "time=None"),
     ],
 )
 def test_bad_schemas_are_refused_and_leave_nothing(tmp_path, schema, key, time, match):

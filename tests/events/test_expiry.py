@@ -117,7 +117,7 @@ def test_everything_may_expire(tmp_path):
 
 def test_nothing_lies_before_the_beginning_of_time(tmp_path):
     with create(tmp_path / "t") as events:
-        events.append(1, -(2**63))
+        events.append(1, -62_135_596_800_000_000)
         assert events.expire(before=-(2**63)).events == 0
         assert events.scan().to_arrow().num_rows == 1
 

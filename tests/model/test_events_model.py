@@ -13,6 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from segue import _engine
 from segue.events import Events
 
+# The first and the last microsecond of the years that an event may be of.
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+
 WORDS = pa.dictionary(pa.int32(), pa.string())
 SCHEMAS = {
     "ints": (
@@ -86,7 +89,7 @@ class EventsMachine(RuleBasedStateMachine):
     def draw_row(self, data):
         row = {name: data.draw(values) for name, values in self.values.items()}
         return row | {
-            "at": data.draw(st.integers(-5, 20) | st.sampled_from([-(2**63), -300, 1000, 2**63 - 1]))
+            "at": data.draw(st.integers(-5, 20) | st.sampled_from([FIRST_TIME, -300, 1000, LAST_TIME]))
         }
 
     @rule(data=st.data())

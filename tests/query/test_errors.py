@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segue import query
-from segue.errors import BudgetError, QueryError
+from segue.errors import BudgetError, InvalidError, QueryError
 
 REFUSED = {
     "": "empty",
@@ -42,6 +42,7 @@ REFUSED = {
     "INSERT INTO listens VALUES (1)": r"segue\.open",
     "PIVOT listens ON device USING COUNT(*)": r"IN \(",
     "SELECT ?": "parameter",
+    "SELECT country, COUNT(*) FROM fact_plays f WHERE f.dat > '2024' GROUP BY 1": 'Table "f".*"dat"',
 }
 
 
@@ -71,8 +72,9 @@ def test_a_refused_statement_leaves_the_next_one_alone(run):
 def test_neither_text_nor_number(run):
     with pytest.raises(QueryError, match="int"):
         run(1)
-    with pytest.raises(QueryError, match="threads=0"):
-        run("SELECT 1", threads=0)
+    for threads in (0, "2"):
+        with pytest.raises(QueryError, match="threads="):
+            run("SELECT 1", threads=threads)
 
 
 def test_memory_bound_is_kept_and_named(run):
@@ -81,6 +83,11 @@ def test_memory_bound_is_kept_and_named(run):
         run(statement, memory="40MiB")
     assert run("SELECT 1", memory="40MiB").fetchall() == [(1,)]
     assert len(run(statement)) == 1
+    with pytest.raises(BudgetError, match=r"memory='1KiB' is too small; the minimum is 16 MiB"):
+        run("SELECT 1", memory="1KiB")
+    for memory in ("lots", 5.5):
+        with pytest.raises(InvalidError, match="is no size"):
+            run("SELECT 1", memory=memory)
 
 
 def test_caller_variables_are_not_tables(run):

@@ -582,15 +582,20 @@ def test_a_date_column_of_ones_own(tmp_path: Path) -> None:
         assert fact(db) == [{"k": 1, "t": dt.datetime(1970, 1, 1), "Date": dt.date(2024, 5, 5)}]
 
 
-def test_times_that_name_no_day(tmp_path: Path) -> None:
-    schema = pa.schema([("k", pa.int64()), ("t", pa.timestamp("s"))])
+@pytest.mark.parametrize("by", ["date", "month", "hour", None])
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.filterwarnings("ignore::segue.WideningWarning")
+def test_no_event_that_is_taken_in_stops_a_run(tmp_path: Path, unit: str, by: str | None) -> None:
+    times = [dt.datetime(1, 1, 1), dt.datetime(1969, 12, 31, 23), dt.datetime(9999, 12, 31, 23, 59, 59)]
+    schema = pa.schema([("k", pa.int64()), ("t", pa.timestamp(unit))])
     with segue.open(tmp_path) as db:
-        with pytest.warns(segue.WideningWarning):
-            events = db.create_events("e", schema, key="k", time="t")
-        events.append_batch(pa.table({"k": [1], "t": pa.array([10**12], pa.timestamp("s"))}))
-        with pytest.raises(segue.InvalidError, match="no year that a partition can be named by"):
-            db.pipeline("e").write("fact").run()
-        assert db.pipeline("e").write("plain", partition_by=None).run().rows_out == 1
+        events = db.create_events("e", schema, key="k", time="t")
+        events.append_batch({"k": [1, 2, 3], "t": times})
+        wrong = 4 * 10**17 // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
+        with pytest.raises(segue.SchemaError, match="years 1 to 9999"):
+            events.append(4, wrong)
+        assert db.pipeline("e").write("fact", partition_by=by).run().rows_out == 3
+        assert db.sql("SELECT t FROM fact ORDER BY t").fetchall() == [(time,) for time in times]
 
 
 def test_explain_names_every_step(db: segue.Database) -> None:
