@@ -37,7 +37,7 @@ from .errors import (
 from .pipeline import Job, Pipeline, PipelineDefinition
 from .relations import ArrowRelation, EventsRelation, ParquetRelation, Relation
 from .warehouse import FactTable
-from .warehouse_types import arrow_schema, widened
+from .warehouse_types import arrow_schema, require_distinct, widened
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -52,6 +52,9 @@ __all__ = ["Database", "WideningWarning", "open"]
 
 Durability = Literal["commit", "interval", "os"]
 Mode = Literal["rw", "r"]
+
+#: Begins the names of folders in ``tmp/`` that are being removed.
+_DROPPED = "dropped-"
 
 
 class WideningWarning(UserWarning):
@@ -110,10 +113,9 @@ class Database:
             raise InvalidError(f'durability={durability!r} is unknown; use "commit", "interval" or "os"')
         if mode not in ("rw", "r"):
             raise InvalidError(f'mode={mode!r} is unknown; use "rw" or "r"')
-        try:
-            self.path = Path(os.path.abspath(os.fspath(path)))
-        except TypeError:
-            raise InvalidError(f"{path!r} is no path") from None
+        if not isinstance(path, str | os.PathLike) or not (name := os.fspath(path)) or "\0" in str(name):
+            raise InvalidError(f"{path!r} is no path; name a directory, which is made on first use")
+        self.path = Path(os.path.abspath(os.fsdecode(name)))
         self.mode = mode
         self.durability = durability
         self.catalog = Catalog(self.path)
@@ -138,7 +140,7 @@ class Database:
                     errno.ENOENT,
                 )
             for part in ("events", "warehouse"):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     if os.listdir(self.path / part):
                         raise CorruptionError(
                             f"the catalog {self.catalog.path} is gone, but {self.path / part} is not empty; "
@@ -156,6 +158,10 @@ class Database:
                     raise
                 raise storage_error(e, f"cannot make a database at {str(self.path)!r}") from e
         self.catalog.read()
+        if self.mode == "rw":
+            # Left by a process that died while it removed them.
+            for left in (self.path / "tmp").glob(f"{_DROPPED}*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     # Life
 
@@ -256,8 +262,8 @@ class Database:
             raise ReadOnlyError(f'cannot create events {name!r}: the database is open with mode="r"')
         check_name(name)
         arrow = arrow_schema(schema)
-        keys = (key,) if isinstance(key, str) else tuple(key)
         changed = widened(arrow)
+        require_distinct(arrow.names, f"events {name!r}")
         self.catalog.read().require_free(name)
 
         from .events import Events
@@ -268,7 +274,7 @@ class Database:
                 str(self.path / "events" / name),
                 name,
                 arrow,
-                keys,
+                key,
                 time,
                 window=window,
                 durability=self.durability,
@@ -649,7 +655,7 @@ class Database:
 
     def _discard(self, folder: Path) -> None:
         """Remove a folder that the catalog does not name any more: renamed at once, then file by file."""
-        trash = self.path / "tmp" / f"dropped-{uuid.uuid4().hex}"
+        trash = self.path / "tmp" / f"{_DROPPED}{uuid.uuid4().hex}"
         try:
             trash.parent.mkdir(exist_ok=True)
             os.rename(folder, trash)

@@ -212,8 +212,10 @@ class FactTable:
         try:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
-            # Before any file of the run can become durable, or power loss would leave them unmarked.
-            sync_directory(marker.parent)
+            # Before any file of the run can become durable, or power loss would leave them unmarked:
+            # the marker's name, and the names that lead to it.
+            for folder in (marker.parent, self.folder, self.folder.parent):
+                sync_directory(folder)
         except OSError as e:
             raise storage_error(e, f"cannot write into the warehouse folder {self.folder}") from e
         return marker

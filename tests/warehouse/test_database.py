@@ -63,6 +63,8 @@ def test_a_file_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     with pytest.raises(segue.StorageError, match="it is a file"):
         segue.open(tmp_path / "f")
+    with pytest.raises(segue.StorageError, match="cannot make a database"):
+        segue.open(tmp_path / "f" / "db")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
@@ -76,8 +78,9 @@ def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
 def test_bad_options(tmp_path: Path, bad: dict[str, str]) -> None:
     with pytest.raises(segue.InvalidError, match="is unknown"):
         segue.open(tmp_path, **bad)  # type: ignore[arg-type]
-    with pytest.raises(segue.InvalidError, match="is no path"):
-        segue.open(None)  # type: ignore[arg-type]
+    for path in (None, 3, "", "a\0b"):
+        with pytest.raises(segue.InvalidError, match="is no path"):
+            segue.open(path)  # type: ignore[arg-type]
 
 
 def test_names_are_unique_over_all_kinds(tmp_path: Path) -> None:

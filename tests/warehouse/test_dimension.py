@@ -115,6 +115,9 @@ def test_unknown_key_column_suggests_the_nearest(db: segue.Database) -> None:
 def test_columns_that_sql_cannot_tell_apart(db: segue.Database) -> None:
     with pytest.raises(segue.SchemaError, match="one name to SQL"):
         db.put_dimension("d", {"a": [1], "A": [2]}, key="a")
+    with pytest.raises(segue.SchemaError, match="'a' and 'A', one name to SQL") as e:
+        db.create_events("e", {"a": pa.int64(), "A": pa.int64(), "t": pa.timestamp("us")}, key="a", time="t")
+    assert e.value.column == "A"
 
 
 def test_no_table(db: segue.Database) -> None:
