@@ -13,13 +13,14 @@ from pathlib import Path
 
 BYTES_PER_ROW = {
     "events": 33,
-    "events.parquet": 24,
-    "readings": 48,
-    "trades": 64,
-    "warehouse": 52,
-    "foreign": 52,
-    "duckdb": 52,
-    "groups": 16,
+    "events.parquet": 15,
+    "readings": 56,
+    "trades": 54,
+    "warehouse": 36,
+    "foreign": 34,
+    "duckdb": 40,
+    "mergetree": 54,
+    "groups": 12,
 }
 """Of data sets by name, measured; a data set is a file or a directory ``NAME-ROWS-...`` in the cache."""
 

@@ -9,6 +9,8 @@ import hashlib
 import inspect
 import itertools
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from benchmarks import workloads
+from benchmarks.harness import ROOT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,8 +86,7 @@ def warehouse(rows: int, run_rows: int = RUN_ROWS) -> Path:
                 for batch in run:
                     listens.append_batch(batch)
                 written += job.run().rows_out
-                if written < rows:  # what was taken makes room for what comes
-                    listens.expire(before=plays.end + timedelta(days=1))
+                listens.expire(before=plays.end + timedelta(days=1))  # makes room for what comes
             if written != rows:
                 raise AssertionError(f"{rows} plays gave {written} facts")
         (directory / "dimensions").mkdir()
@@ -121,6 +123,20 @@ def foreign(rows: int) -> Path:
             )
 
     return _cached("foreign", rows, make) / "facts"
+
+
+def mergetree(rows: int) -> Path:
+    """The same facts and dimensions in MergeTree tables."""
+    database, source = warehouse(rows), foreign(rows)
+
+    def make(directory: Path) -> None:
+        arguments = [str(directory / "store"), str(source), str(database / "dimensions")]
+        command = [sys.executable, "-m", "benchmarks.query.mergetree", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+
+    return _cached("mergetree", rows, make) / "store"
 
 
 def duckdb_file(rows: int) -> Path:

@@ -22,6 +22,8 @@ OPTIONS = {
     "is cast to 64 bits, as its SUM of 32 bits overflows",
     "datafusion": "register_parquet with the partition column; collect_statistics and pushdown_filters on",
     "chdb": "a view over file('**/*.parquet') with use_hive_partitioning; dimensions in Memory tables",
+    "chdb MergeTree": "facts and dimensions in MergeTree tables of its own, partitioned by date, ordered by "
+    "country and artist",
     "pyarrow": "dataset.to_table of the columns and dates wanted, group_by, join of the groups",
 }
 
@@ -163,6 +165,15 @@ class ChDB(Engine):
         return _rows(pa.ipc.open_stream(io.BytesIO(answer.bytes())).read_all())
 
 
+class MergeTree(ChDB):
+    def __init__(self, facts: Path, dimensions: Path, threads: int) -> None:
+        from chdb import session
+
+        self._session = session.Session(str(facts))
+        self._settings = f"SETTINGS max_threads = {threads}"
+        self._facts = "bench.fact_plays"
+
+
 class PyArrow(Engine):
     """The story's query alone: pyarrow has no SQL."""
 
@@ -206,6 +217,7 @@ ENGINES: dict[str, type[Engine]] = {
     "polars": Polars,
     "datafusion": DataFusion,
     "chdb": ChDB,
+    "chdb MergeTree": MergeTree,
     "pyarrow": PyArrow,
 }
 

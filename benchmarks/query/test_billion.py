@@ -19,7 +19,7 @@ from benchmarks.query.test_query import FACTS, contenders
 
 ROWS = 1_000_000_000
 
-PLAN = {"large": Need(work=6e9, seconds=3600, data={"warehouse": ROWS}, optional=True)}
+PLAN = {"large": Need(work=20e9, seconds=3600, data={"warehouse": ROWS}, optional=True)}
 
 CONTENDERS = contenders("statements", "segue", "duckdb")
 

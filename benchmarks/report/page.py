@@ -218,7 +218,8 @@ def _at(entry: Entry) -> str:
     label = str(entry.info.get("x_label", ""))
     unit, shown_label = ("bytes", label.removeprefix("bytes of ")) if "bytes" in label else ("", label)
     xs = [float(x) for x, _ in entry.info.get("points", ())] or [entry.figure("x")]
-    said = " to ".join(quantity(x, unit) for x in dict.fromkeys((xs[0], xs[-1])) if x is not None)
+    ends = [x for x in dict.fromkeys((xs[0], xs[-1])) if x is not None]
+    said = " to ".join(f"{x:g}" if not unit and x < 10_000 else quantity(x, unit) for x in ends)
     return f"{said} {shown_label}" if said else ""
 
 

@@ -149,8 +149,15 @@ def _points(entry: Entry) -> Iterator[tuple[float, float]]:
         yield x, y
 
 
+def _tick(x: float, label: str) -> str:
+    if label.startswith("bytes"):
+        return quantity(x, "bytes")
+    return f"{x:g}" if x < 10_000 else quantity(x, "")
+
+
 def _curves(results: Results, group: str, series: dict[str, list[tuple[float, float]]], file: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     entries = [e for e in results.entries if e.group == group]
     slopes = {str(e.info.get("series", e.contender)): e.figure("slope") for e in entries}
@@ -161,8 +168,16 @@ def _curves(results: Results, group: str, series: dict[str, list[tuple[float, fl
         axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label, color=colour)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xlabel(str(entries[0].info.get("x_label", group.removeprefix("scaling/"))))
-    axis.set_ylabel("seconds")
+    label = str(entries[0].info.get("x_label", group.removeprefix("scaling/")))
+    axis.set_xlabel(label)
+    xs = sorted({x for points in series.values() for x, _ in points})
+    ys = [y for points in series.values() for _, y in points]
+    axis.set_xticks(xs, [_tick(x, label) for x in xs])
+    axis.set_ylim(min(ys) / 1.5, max(max(ys) * 1.5, min(ys) * 10))  # what is flat looks flat
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(lambda y, _: quantity(y, "s"))
+    for ticks in (axis.xaxis, axis.yaxis):
+        ticks.set_minor_locator(NullLocator())
     axis.grid(axis="both", alpha=0.2)
     axis.legend(frameon=False, fontsize=8)
     axis.set_title(group, loc="left", fontsize=9)

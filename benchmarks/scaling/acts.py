@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from benchmarks import workloads
 from benchmarks.harness import Outcome, Timer
 from benchmarks.pipeline import data, nightly
 from benchmarks.query.contenders import digest
-from benchmarks.query.engines import open_engine
+from benchmarks.query.engines import Engine, open_engine
 from benchmarks.query.statements import TOP_ARTISTS
 from benchmarks.scaling import curves
 
@@ -40,7 +41,8 @@ def append_by_rows(work: Path, params: dict[str, Any]) -> Outcome:
     seconds = curves.measure(params["xs"], params["repeats"], once)
     if not all(stored):
         raise AssertionError("a store does not hold what was appended to it")
-    return _outcome(seconds, str(len(stored)), linear=True)
+    most = params["xs"][-1]
+    return Outcome(seconds[most], most, f"{len(stored)} stores", curves.facts(seconds, linear=True))
 
 
 def nightly_curves(work: Path, params: dict[str, Any]) -> Outcome:
@@ -84,72 +86,57 @@ def nightly_curves(work: Path, params: dict[str, Any]) -> Outcome:
         }
     if len({digest for (rows, _), digest in digests.items() if rows == most}) != 1:
         raise AssertionError(f"the job published different rows: {digests}")
-    extra: dict[str, Any] = {}
-    for name, seconds in curves_of.items():
-        extra[f"{name}_seconds_each"] = seconds[max(seconds)]
-        extra[f"{name}_curve"] = curves.facts(seconds, linear=name == "rows")
-    return Outcome([], most, next(iter(digests.values())), extra)
+    return Outcome([], most, next(iter(digests.values())), _entries(curves_of))
 
 
-def query_by_rows(work: Path, params: dict[str, Any]) -> Outcome:
-    """The story's query over the last days of 31: the more days, the more rows."""
-    engine = open_engine(params["engine"], params["facts"], params["dimensions"], params["threads"])
-    rows, answers = {}, []
-    for days in params["days"]:
+def query_curves(work: Path, params: dict[str, Any]) -> Outcome:
+    """By rows and by threads the story's query, by groups counts of a column of so many values; warm."""
+    answers: dict[str, str] = {}
+
+    def curve(xs: Sequence[int], ask: Callable[[int], list[tuple[Any, ...]]]) -> dict[float, list[float]]:
+        def once(x: int) -> float:
+            with Timer() as timer:
+                answer = ask(x)
+            if answers.setdefault(f"{ask.__name__} {x}", digest(answer)) != digest(answer):
+                raise AssertionError(f"{ask.__name__} {x} was answered in two ways")
+            return timer.seconds[0]
+
+        for x in xs:
+            once(x)
+        return curves.measure(xs, params["repeats"], once)
+
+    def engine(threads: int) -> Engine:
+        return open_engine(params["engine"], params["facts"], params["dimensions"], threads)
+
+    widest, engines = engine(params["threads"]), {n: engine(n) for n in params["threads_xs"]}
+    statements = {}
+    for days in params["days"]:  # the last days of 31: the more days, the more rows
         since = f"2024-01-{32 - days:02d}"
-        counted = engine.rows(f"SELECT COUNT(*) FROM fact_plays WHERE date >= DATE '{since}'")
-        rows[int(counted[0][0])] = TOP_ARTISTS.replace("2024-01-01", since)
-
-    def once(x: int) -> float:
-        with Timer() as timer:
-            answer = engine.rows(rows[x])
-        answers.append(f"{x} {digest(answer)}")
-        return timer.seconds[0]
-
-    for x in rows:
-        once(x)  # warm
-    seconds = curves.measure(list(rows), params["repeats"], once)
-    return _outcome(seconds, _only(answers, len(rows)), linear=True)
-
-
-def query_by_threads(work: Path, params: dict[str, Any]) -> Outcome:
-    """The story's query over all days."""
-    engines = {
-        n: open_engine(params["engine"], params["facts"], params["dimensions"], n) for n in params["xs"]
-    }
-    answers = []
-
-    def once(x: int) -> float:
-        with Timer() as timer:
-            answer = engines[x].rows(TOP_ARTISTS)
-        answers.append(digest(answer))
-        return timer.seconds[0]
-
-    for x in params["xs"]:
-        once(x)
-    seconds = curves.measure(params["xs"], params["repeats"], once)
-    return _outcome(seconds, _only(answers, 1), rows=params["rows"])
-
-
-def query_by_groups(work: Path, params: dict[str, Any]) -> Outcome:
-    """Counts by a column of so many values, over as many rows each time."""
+        counted = widest.rows(f"SELECT COUNT(*) FROM fact_plays WHERE date >= DATE '{since}'")
+        statements[int(counted[0][0])] = TOP_ARTISTS.replace("2024-01-01", since)
     run = _grouping(params)
-    answers = []
 
-    def once(x: int) -> float:
-        statement = f"SELECT k{x} AS k, COUNT(*) AS n FROM t GROUP BY k{x} ORDER BY n DESC, k LIMIT 100"
-        with Timer() as timer:
-            answer = run(statement)
-        answers.append(f"{x} {digest(answer)}")
-        return timer.seconds[0]
+    def rows(x: int) -> list[tuple[Any, ...]]:
+        return widest.rows(statements[x])
 
-    for x in params["xs"]:
-        once(x)
-    seconds = curves.measure(params["xs"], params["repeats"], once)
-    return _outcome(seconds, _only(answers, len(params["xs"])), rows=params["rows"])
+    def threads(x: int) -> list[tuple[Any, ...]]:
+        return engines[x].rows(TOP_ARTISTS)
+
+    def groups(x: int) -> list[tuple[Any, ...]]:
+        return run(f"SELECT k{x} AS k, COUNT(*) AS n FROM t GROUP BY k{x} ORDER BY n DESC, k LIMIT 100")
+
+    curves_of = {
+        "rows": curve(list(statements), rows),
+        "threads": curve(params["threads_xs"], threads),
+        "groups": curve(params["groups_xs"], groups),
+    }
+    if len({answer for name, answer in answers.items() if name.startswith("threads ")}) != 1:
+        raise AssertionError("the number of threads changed the answer")
+    text = "; ".join(f"{name} {answer}" for name, answer in answers.items())
+    return Outcome([], params["rows"], text, _entries(curves_of))
 
 
-def _grouping(params: dict[str, Any]) -> Any:
+def _grouping(params: dict[str, Any]) -> Callable[[str], list[tuple[Any, ...]]]:
     if params["engine"] == "duckdb":
         import duckdb
 
@@ -162,16 +149,10 @@ def _grouping(params: dict[str, Any]) -> Any:
     return lambda statement: segue.sql(statement, tables, threads=params["threads"], strict=True).fetchall()
 
 
-def _only(answers: list[str], different: int) -> str:
-    """Digest of all answers, of which there must be so many different ones however often they were asked."""
-    found = sorted(set(answers))
-    if len(found) != different:
-        raise AssertionError(f"the answers changed from one time to the next: {found}")
-    return "; ".join(found)
-
-
-def _outcome(
-    seconds: dict[float, list[float]], text: str, *, linear: bool = False, rows: int | None = None
-) -> Outcome:
-    last = max(seconds)
-    return Outcome(seconds[last], int(rows or last), text, curves.facts(seconds, linear))
+def _entries(curves_of: dict[str, dict[float, list[float]]]) -> dict[str, Any]:
+    """For each curve its samples at the largest x, and its points and slope."""
+    extra: dict[str, Any] = {}
+    for name, seconds in curves_of.items():
+        extra[f"{name}_seconds_each"] = seconds[max(seconds)]
+        extra[f"{name}_curve"] = curves.facts(seconds, linear=name == "rows")
+    return extra

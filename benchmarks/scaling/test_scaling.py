@@ -29,7 +29,7 @@ MEMORY_ROWS = {"small": 400_000, "medium": 8_000_000, "large": 40_000_000}
 REPEATS = {"small": 1, "medium": 3, "large": 3}
 PARTITIONS = (4, 16, 64, 256, 1024)
 BUDGETS = (64, 128, 256, 512, 1024)
-"""Mebibytes; every second one at scale small, as of the partitions."""
+"""Mebibytes."""
 DAYS = (1, 2, 4, 8, 16, 31)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = sorted({1, 2, *(n for n in (4, 8, 16, 32) if n <= CORES)})
@@ -63,7 +63,7 @@ def beside_duckdb(function: str) -> list[Contender]:
 
 APPEND = alone("append_by_rows")
 NIGHTLY = alone("nightly_curves")
-QUERY = {what: beside_duckdb(f"query_by_{what}") for what in ("rows", "groups", "threads")}
+QUERY = beside_duckdb("query_curves")
 MEMORY = [
     Contender(
         f"segue within {budget} MiB",
@@ -123,9 +123,9 @@ def test_nightly(contest: Contest, contender: Contender, scale: str, what: str):
 @pytest.mark.parametrize("contender", MEMORY, ids=lambda c: c.name)
 def test_nightly_by_memory(contest: Contest, contender: Contender, scale: str):
     """Each budget in a process of its own, as its memory is measured; all give the same rows."""
-    chosen = MEMORY[::2] if scale == "small" else MEMORY
+    chosen = [MEMORY[0], MEMORY[-1]] if scale == "small" else MEMORY
     if contender not in chosen:
-        pytest.skip("scale small measures every second budget")
+        pytest.skip("scale small measures the least and the largest budget")
     rows = MEMORY_ROWS[scale]
     contest(
         "scaling/nightly-by-memory",
@@ -157,25 +157,26 @@ def facts_params(scale: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("contender", QUERY["rows"], ids=lambda c: c.name)
-def test_query_by_rows(contest: Contest, contender: Contender, scale: str):
-    params = facts_params(scale) | {"days": DAYS}
-    facts = QUERY_FACTS | {"x_label": "rows"}
-    contest("scaling/query-by-rows", QUERY["rows"], contender, params=params, unit="s", rounds=1, **facts)
-
-
-@pytest.mark.parametrize("contender", QUERY["threads"], ids=lambda c: c.name)
-def test_query_by_threads(contest: Contest, contender: Contender, scale: str):
-    params = facts_params(scale) | {"xs": THREADS}
-    chosen = QUERY["threads"]
-    facts = QUERY_FACTS | {"x_label": "threads", "threads": f"1 to {THREADS[-1]}"}
-    contest("scaling/query-by-threads", chosen, contender, params=params, unit="s", rounds=1, **facts)
-
-
-@pytest.mark.parametrize("contender", QUERY["groups"], ids=lambda c: c.name)
-def test_query_by_groups(contest: Contest, contender: Contender, scale: str):
-    rows = GROUP_ROWS[scale]
-    groups = {"groups": str(scaling_data.groups_file(rows)), "xs": scaling_data.CARDINALITIES, "rows": rows}
-    facts = QUERY_FACTS | {"x_label": "groups"}
-    params = groups | {"repeats": REPEATS[scale]}
-    contest("scaling/query-by-groups", QUERY["groups"], contender, params=params, unit="s", rounds=1, **facts)
+@pytest.mark.parametrize("contender", QUERY, ids=lambda c: c.name)
+@pytest.mark.parametrize("what", ["rows", "threads", "groups"])
+def test_query(contest: Contest, contender: Contender, scale: str, what: str):
+    """One process of each engine measures all three curves."""
+    params = facts_params(scale) | {
+        "days": DAYS,
+        "threads_xs": THREADS,
+        "groups": str(scaling_data.groups_file(GROUP_ROWS[scale])),
+        "groups_xs": scaling_data.CARDINALITIES,
+    }
+    facts = QUERY_FACTS | ({"threads": f"1 to {THREADS[-1]}"} if what == "threads" else {})
+    contest(
+        f"scaling/query-by-{what}",
+        QUERY,
+        contender,
+        params=params,
+        unit="s",
+        seconds=f"{what}_seconds_each",
+        rounds=1,
+        figures=lambda results: results[contender.name].extra[f"{what}_curve"],
+        x_label=what,
+        **facts,
+    )

@@ -28,8 +28,7 @@ def test_a_warehouse_of_many_runs_holds_the_same_facts_in_a_small_store(
             stored.append(db.sql("SELECT COUNT(*) FROM listens").fetchall()[0][0])
     assert answers[0] == answers[1]
     assert sum(row[1] for row in answers[0]) == 200_000
-    assert stored[0] == 200_000
-    assert stored[1] <= data.BATCH_ROWS
+    assert stored == [0, 0]
 
 
 def test_a_billion_rows_say_why_they_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
