@@ -10,9 +10,9 @@ from benchmarks.harness import Contender
 from benchmarks.pipeline import data
 from benchmarks.plan import Need
 
-ROWS = {"small": 300_000, "medium": 10_000_000, "large": 40_000_000}
+ROWS = {"small": 150_000, "medium": 10_000_000, "large": 40_000_000}
 SORT_ROWS = {"small": 500_000, "medium": 20_000_000, "large": 100_000_000}
-SPILL_ROWS = {"small": 4_000_000, "medium": 20_000_000, "large": 100_000_000}
+SPILL_ROWS = {"small": 3_000_000, "medium": 20_000_000, "large": 100_000_000}
 
 PLAN = {
     scale: Need(work, seconds, {"events": ROWS[scale], "events.parquet": ROWS[scale]})

@@ -13,9 +13,9 @@ from benchmarks.query import data
 from benchmarks.query.engines import OPTIONS
 from benchmarks.query.statements import FAMILY
 
-ROWS = {"small": 300_000, "medium": 10_000_000, "large": 100_000_000}
-REPEATS = {"small": 2, "medium": 3, "large": 3}
-FRESH_ROWS = {"small": 100_000, "medium": 1_000_000, "large": 10_000_000}
+ROWS = {"small": 100_000, "medium": 10_000_000, "large": 100_000_000}
+REPEATS = {"small": 1, "medium": 3, "large": 3}
+FRESH_ROWS = {"small": 50_000, "medium": 1_000_000, "large": 10_000_000}
 
 PLAN = {
     scale: Need(work, seconds, dict.fromkeys(("warehouse", "foreign", "duckdb", "mergetree"), ROWS[scale]))
@@ -153,6 +153,6 @@ def test_first_query(contest: Contest, contender: Contender, scale: str):
 
 @pytest.mark.parametrize("contender", ALONE["fresh"], ids=lambda c: c.name)
 def test_append_to_answer(contest: Contest, contender: Contender, scale: str):
-    params = {"rows": FRESH_ROWS[scale], "events": 20, "engine": "segue"}
+    params = {"rows": FRESH_ROWS[scale], "events": 5 if scale == "small" else 20, "engine": "segue"}
     facts = {"durability": "commit", "codec": "zstd", "page_cache": "warm"}
     contest("journey/fresh", ALONE["fresh"], contender, params=params, unit="ms", **facts)

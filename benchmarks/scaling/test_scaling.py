@@ -22,10 +22,10 @@ from benchmarks.query.test_query import ROWS as FACT_ROWS
 from benchmarks.scaling import curves
 from benchmarks.scaling import data as scaling_data
 
-EVENT_ROWS = {"small": 400_000, "medium": 10_000_000, "large": 100_000_000}
-NIGHTLY_ROWS = {"small": 200_000, "medium": 8_000_000, "large": 40_000_000}
-GROUP_ROWS = {"small": 500_000, "medium": 10_000_000, "large": 100_000_000}
-MEMORY_ROWS = {"small": 400_000, "medium": 8_000_000, "large": 40_000_000}
+EVENT_ROWS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
+NIGHTLY_ROWS = {"small": 150_000, "medium": 8_000_000, "large": 40_000_000}
+GROUP_ROWS = {"small": 300_000, "medium": 10_000_000, "large": 100_000_000}
+MEMORY_ROWS = {"small": 150_000, "medium": 8_000_000, "large": 40_000_000}
 REPEATS = {"small": 1, "medium": 3, "large": 3}
 PARTITIONS = (4, 16, 64, 256, 1024)
 BUDGETS = (64, 128, 256, 512, 1024)
