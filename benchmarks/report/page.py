@@ -239,7 +239,7 @@ def _unfair(results: Results, verdicts: Sequence[Verdict]) -> str:
     else:
         parts.append("No peer was better in a row that was measured.\n")
     notes = _said_unfair(results)
-    notes += [note for group in results.groups() for note in _differences(group, results)]
+    notes += _differences(results)
     small = [e.group for e in results.entries if e.info.get("scale") == "small" and e.group in _TARGET_GROUPS]
     if small:
         groups = ", ".join(f"`{group}`" for group in dict.fromkeys(small))
@@ -259,16 +259,17 @@ def _said_unfair(results: Results) -> list[str]:
     return [f"- {', '.join(f'`{group}`' for group in named)}: {text}" for text, named in groups.items()]
 
 
-def _differences(group: str, results: Results) -> list[str]:
-    """Return the conditions in which the contenders of a group differ."""
-    entries = list(results.group(group).values())
-    notes = []
-    for name in ("durability", "threads", "codec", "page_cache", "rows"):
-        values = {str(e.info[name]) for e in entries if e.info.get(name) is not None}
-        if len(values) > 1 and group in _TARGET_GROUPS:
-            differing = ", ".join(sorted(values))
-            notes.append(f"- `{group}`: contenders differ in {name.replace('_', ' ')}: {differing}.")
-    return notes
+def _differences(results: Results) -> list[str]:
+    """Say in which conditions the contenders of a group differ, each difference once with its groups."""
+    groups: dict[str, dict[str, None]] = {}
+    for group in (group for group in results.groups() if group in _TARGET_GROUPS):
+        entries = list(results.group(group).values())
+        for name in ("durability", "threads", "codec", "page_cache", "rows"):
+            values = {str(e.info[name]) for e in entries if e.info.get(name) is not None}
+            if len(values) > 1:
+                text = f"contenders differ in {name.replace('_', ' ')}: {'; '.join(sorted(values))}."
+                groups.setdefault(text, {})[group] = None
+    return [f"- {', '.join(f'`{group}`' for group in named)}: {text}" for text, named in groups.items()]
 
 
 def _target_wins(verdicts: Sequence[Verdict]) -> list[str]:

@@ -190,6 +190,37 @@ def test_the_page_holds_every_row_and_what_peers_win(tmp_path: Path):
     assert str(tmp_path) not in text
 
 
+def test_a_difference_between_contenders_is_said_once_with_its_groups(tmp_path: Path):
+    entries = [
+        entry(group, contender, 1.0, codec=codec)
+        for group in ("events/batches", "events/one-call")
+        for contender, codec in (("segue", "packed"), ("rocksdict", "LZ4, zstd"))
+    ]
+    source, page = write(tmp_path / "results.json", entries), tmp_path / "benchmarks.md"
+    command.main([str(source), "-o", str(page), "--no-plots"])
+    said = "- `events/batches`, `events/one-call`: contenders differ in codec: LZ4, zstd; packed."
+    assert page.read_text().count("contenders differ") == 1
+    assert said in page.read_text()
+
+
+def test_a_curve_says_its_range_and_its_line(tmp_path: Path):
+    curve = entry(
+        "scaling/append-by-rows",
+        "segue",
+        1.0,
+        "s",
+        points=[[1000, 0.1], [20_000, 1.0]],
+        x_label="rows",
+        slope=0.97,
+        fixed_seconds=0.05,
+        seconds_per_unit=5e-5,
+    )
+    source, page = write(tmp_path / "results.json", [curve]), tmp_path / "benchmarks.md"
+    command.main([str(source), "-o", str(page), "--no-plots"])
+    line = next(text for text in page.read_text().splitlines() if text.startswith("| append-by-rows |"))
+    assert "1000 to 20 K rows | 1 s | 0.97 | 50 ms + 50 µs each" in line.replace("|  |", "|")
+
+
 def test_plots_are_drawn_and_old_ones_removed(tmp_path: Path):
     pytest.importorskip("matplotlib")
     source = write(tmp_path / "results.json", ENTRIES)
