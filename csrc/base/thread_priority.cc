@@ -8,14 +8,14 @@
 
 namespace segue {
 
-void LowerThreadPriority() {
+void LowerThreadPriority(ThreadPriority priority) {
+  const bool soon = priority == ThreadPriority::kSoon;
 #ifdef __linux__
-  // On Linux a nice value belongs to a thread. A tenth of the weight, not
-  // nothing: work that never gets a turn would pile up.
-  constexpr int kNice = 10;
-  static_cast<void>(setpriority(PRIO_PROCESS, 0, kNice));
+  // On Linux a nice value belongs to a thread. A share, not nothing: work that
+  // never gets a turn would pile up.
+  static_cast<void>(setpriority(PRIO_PROCESS, 0, soon ? 5 : 10));
 #elif defined(__APPLE__)
-  static_cast<void>(pthread_set_qos_class_self_np(QOS_CLASS_UTILITY, 0));
+  static_cast<void>(pthread_set_qos_class_self_np(soon ? QOS_CLASS_DEFAULT : QOS_CLASS_UTILITY, 0));
 #endif
 }
 

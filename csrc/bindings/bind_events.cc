@@ -197,7 +197,7 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
 }
 
 py::dict StatsDict(const StoreStats& s) {
-  constexpr std::array<const char*, kStallCauses> kCauses = {"pace", "flush", "merge", "log"};
+  constexpr std::array<const char*, kStallCauses> kCauses = {"pace", "flush", "log"};
   py::dict stalls;
   for (size_t i = 0; i < kCauses.size(); ++i) stalls[kCauses[i]] = py::make_tuple(s.stalls[i].count, s.stalls[i].ns);
   py::dict out;

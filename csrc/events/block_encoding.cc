@@ -20,6 +20,20 @@ static_assert(static_cast<uint8_t>(Encoding::kDelta) == kPackedDelta);
 // A local dictionary makes decoding slower: it must save at least an eighth.
 constexpr uint64_t Worth(uint64_t bytes) { return bytes + bytes / 8; }
 
+// The most distinct values of `width` bytes with which a dictionary of n values could
+// still be worth it beside `best` bytes: looking for more is in vain.
+size_t MostDistinct(size_t n, size_t width, uint64_t best) {
+  size_t most = 0;
+  for (int bits = 1; bits <= 16; ++bits) {
+    const uint64_t index = PackedBytes(n, bits);
+    if (Worth(index) >= best) break;
+    // Worth(distinct * width + index) < best
+    most = std::min<uint64_t>((best * 8 / 9 - index) / width, uint64_t{1} << bits);
+    if (most < uint64_t{1} << bits) break;
+  }
+  return most;
+}
+
 template <typename T>
 void Widen(const uint8_t* in, size_t n, bool is_signed, uint64_t* out) {
   if (is_signed) {
@@ -213,8 +227,7 @@ Result<Encoding> ColumnEncoder::EncodeFixed(const ColumnShape& shape, std::optio
              : plan.delta()              ? Encoding::kDelta
                                          : Encoding::kFrameOfReference;
     const uint64_t best = std::min(plain_bytes, packed_bytes);
-    // The most distinct values that could still pay.
-    const size_t limit = std::min<uint64_t>(n_ / 4, best / w);
+    const size_t limit = MostDistinct(n_, w, best);
     if (limit >= 2 && WithWidth(shape.width, [&]<typename T>() { return FindDistinct<T>(limit); })) {
       index_plan = PlanPacked(index_.data(), n_);
       if (Worth(distinct_.size() + index_plan.bytes() + 3) < best) chosen = Encoding::kDictionary;

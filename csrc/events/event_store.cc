@@ -13,6 +13,9 @@
 namespace segue {
 namespace {
 
+// Until one flush was timed. Too little would let writers run into a full stop.
+constexpr uint64_t kGuessedFlushBytesPerMicrosecond = 256;
+
 std::string Hex(std::string_view bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -55,6 +58,7 @@ EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Ma
       process_(getpid()),
       fork_(ForkGeneration()),
       manifest_(std::move(manifest)),
+      flush_time_(std::chrono::microseconds(options.memtable_bytes / kGuessedFlushBytesPerMicrosecond)),
       reaper_(std::make_unique<FileReaper>(core_->env, core_->dir)) {}
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,

@@ -79,7 +79,6 @@ struct StoreOptions {
 enum StallCause : uint8_t {
   kStallPace,   // slowed down, as flushes fall behind
   kStallFlush,  // stopped until one was done
-  kStallMerge,  // sorted itself, as the background fell behind
   kStallLog,    // began a new WAL file
   kStallCauses,
 };
@@ -245,7 +244,8 @@ class EventStore {
   // written, the disk may name them or not: they stay until one is written.
   Status WriteManifest(const Manifest& manifest, const std::vector<SstMeta>& fresh);
   Status FlushOne(Immutable immutable);
-  Result<std::vector<SstMeta>> WriteRows(const OrderedRows& rows, const std::vector<TokenEntry>& tokens);
+  Result<std::vector<SstMeta>> WriteRuns(const std::vector<std::shared_ptr<const MemtableRun>>& runs,
+                                         const std::vector<TokenEntry>& tokens);
   void InstallFlush(const Immutable& immutable, Manifest manifest,
                     std::vector<std::shared_ptr<const SstReader>> tables);
   NewTable NewTables();  // for a TableWriter
@@ -295,7 +295,7 @@ class EventStore {
   Status flush_error_;
   Clock::time_point active_since_ = Clock::now();  // when the memtable became the active one
   Clock::time_point flushing_since_;               // when the flush of the oldest immutable one began
-  Clock::duration flush_time_{};                   // of one memtable: moving average; 0 before the first
+  Clock::duration flush_time_;                     // of one memtable: moving average, at first a guess
   StoreStats counters_;
   bool compacting_ = false;                   // the compaction thread merges tables
   size_t compaction_pauses_ = 0;              // who wants it to stand still

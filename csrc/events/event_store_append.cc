@@ -92,7 +92,7 @@ Status EventStore::WaitForRoomLocked(std::unique_lock<std::mutex>* lock) {
 // Slows writers down before they would have to stop: if the memtable filled up
 // before the flush of the oldest is done, the next append would wait for that in one piece.
 void EventStore::PaceLocked(std::unique_lock<std::mutex>* lock) {
-  if (immutables_.size() < options_.max_immutable || flush_time_ == Clock::duration::zero()) return;
+  if (immutables_.size() < options_.max_immutable) return;
   const double full = static_cast<double>(memtable_->memory()) / static_cast<double>(options_.memtable_bytes);
   if (full <= kPaceFrom) return;
   const auto room_at = std::max(flushing_since_, active_since_) + flush_time_;
@@ -111,14 +111,6 @@ Status EventStore::MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t pay
   PaceLocked(lock);
   for (;;) {
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
-    if (memtable_->Behind()) {
-      const StallTimer timer(&counters_.stalls[kStallMerge]);
-      const std::shared_ptr<Memtable> memtable = memtable_;
-      lock->unlock();
-      memtable->MergeOnce();
-      lock->lock();
-      continue;
-    }
     if (wal_ && memtable_->memory() < options_.memtable_bytes) {
       if (wal_->Fits(payload)) return {};
     }
@@ -170,7 +162,7 @@ uint64_t EventStore::TryAppendRow(std::string_view row) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
   core_->format.EncodeRowKey(bytes, &key);
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || closed_ || !wal_ || memtable_->Behind() || memtable_->memory() >= options_.memtable_bytes ||
+  if (!lock.owns_lock() || closed_ || !wal_ || memtable_->memory() >= options_.memtable_bytes ||
       immutables_.size() >= options_.max_immutable) {
     return 0;
   }

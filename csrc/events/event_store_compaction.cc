@@ -63,7 +63,7 @@ std::vector<CompactionPick> EventStore::CompactionsLocked() const {
 }
 
 void EventStore::CompactionLoop() {
-  LowerThreadPriority();
+  LowerThreadPriority(ThreadPriority::kLater);
   std::chrono::seconds retry(0);
   std::unique_lock lock(mutex_);
   while (!stop_) {

@@ -2,13 +2,15 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/thread_priority.h"
 #include "events/event_store.h"
 
 namespace segue {
 namespace {
 
-// Of one flush. Its files are written one after the other.
-constexpr size_t kMostFlushFiles = 64;
+constexpr size_t kMostFlushFiles = 64;  // of one flush
+// Rows that are ordered at a time: their entries stay in the second-level cache.
+constexpr size_t kRangeRows = 8192;
 
 }  // namespace
 
@@ -45,31 +47,53 @@ Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
 }
 
 // A table for each window of many rows; windows of few rows share one.
-Result<std::vector<SstMeta>> EventStore::WriteRows(const OrderedRows& rows, const std::vector<TokenEntry>& tokens) {
-  const std::vector<OrderedRows::Entry>& entries = rows.entries();
-  ColumnData times;
-  times.values.resize(entries.size() * sizeof(int64_t));
-  for (size_t i = 0; i < entries.size(); ++i) {
-    StoreAs<int64_t>(times.values.data() + i * sizeof(int64_t), entries[i].time);
-  }
+Result<std::vector<SstMeta>> EventStore::WriteRuns(const std::vector<std::shared_ptr<const MemtableRun>>& runs,
+                                                   const std::vector<TokenEntry>& tokens) {
   WindowHistogram histogram(window_);
-  histogram.Add(times, 0, entries.size(), kNothingExpired);
+  OrderedRows order(core_->schema);
+  for (const auto& run : runs) {
+    const ColumnData& times = run->batch().columns[static_cast<size_t>(core_->schema.time)];
+    histogram.Add(times, 0, run->rows(), kNothingExpired);
+    order.AddSource(&run->batch(), &run->prefixes());
+  }
   const WindowSplit split(histogram, options_.window_rows, kMostFlushFiles);
-  std::vector<uint32_t> file_of(entries.size());
-  split.Route(times, 0, entries.size(), file_of.data());
-  std::vector<std::vector<OrderedRows::Entry>> by_file(split.files());
-  for (size_t i = 0; i < entries.size(); ++i) by_file[file_of[i]].push_back(entries[i]);
-
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
                      split.files(), NewTables());
+
+  std::vector<std::vector<OrderedRows::Entry>> waiting(split.files());  // for a whole block, by file
   ColumnBatch block;
-  for (size_t file = 0; file < by_file.size(); ++file) {
-    const std::vector<OrderedRows::Entry>& order = by_file[file];
-    for (size_t begin = 0; begin < order.size(); begin += options_.sst.block_rows) {
-      rows.Gather(order.data() + begin, std::min(options_.sst.block_rows, order.size() - begin), &block);
+  const auto write = [&](size_t file, size_t least) -> Status {
+    std::vector<OrderedRows::Entry>& rows = waiting[file];
+    size_t done = 0;
+    while (rows.size() - done >= least && done < rows.size()) {
+      const size_t n = std::min(options_.sst.block_rows, rows.size() - done);
+      order.Gather(rows.data() + done, n, &block);
       SEGUE_RETURN_IF_ERROR(writer.Add(file, block));
+      done += n;
     }
-    if (file + 1 < by_file.size()) SEGUE_RETURN_IF_ERROR(writer.Close(file));
+    rows.erase(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(done));
+    return {};
+  };
+  ColumnData times;
+  std::vector<uint32_t> file_of;
+  while (order.NextRange(kRangeRows)) {
+    const std::vector<OrderedRows::Entry>& entries = order.entries();
+    if (split.files() == 1) {
+      waiting[0].insert(waiting[0].end(), entries.begin(), entries.end());
+    } else {
+      times.values.resize(entries.size() * sizeof(int64_t));
+      for (size_t i = 0; i < entries.size(); ++i) {
+        StoreAs<int64_t>(times.values.data() + i * sizeof(int64_t), entries[i].time);
+      }
+      file_of.resize(entries.size());
+      split.Route(times, 0, entries.size(), file_of.data());
+      for (size_t i = 0; i < entries.size(); ++i) waiting[file_of[i]].push_back(entries[i]);
+    }
+    for (size_t file = 0; file < split.files(); ++file) SEGUE_RETURN_IF_ERROR(write(file, options_.sst.block_rows));
+  }
+  for (size_t file = 0; file < split.files(); ++file) {
+    SEGUE_RETURN_IF_ERROR(write(file, 1));
+    if (file + 1 < split.files()) SEGUE_RETURN_IF_ERROR(writer.Close(file));
   }
   return writer.Finish(tokens);
 }
@@ -80,14 +104,11 @@ Status EventStore::FlushOne(Immutable immutable) {
   std::vector<std::shared_ptr<const SstReader>> tables;
   std::vector<TokenEntry> tokens = std::move(immutable.tokens);
   if (!runs.empty()) {
-    OrderedRows rows(core_->schema);
-    for (const auto& run : runs) rows.AddSource(&run->batch(), &run->prefixes());
-    rows.Merge();
     {
       const std::lock_guard lock(mutex_);
       tokens.insert(tokens.end(), manifest_.tokens.begin(), manifest_.tokens.end());
     }
-    SEGUE_ASSIGN_OR_RETURN(metas, WriteRows(rows, tokens));
+    SEGUE_ASSIGN_OR_RETURN(metas, WriteRuns(runs, tokens));
     SEGUE_RETURN_IF_ERROR(OpenTables(metas, &tables));
   }
 
@@ -139,6 +160,7 @@ void EventStore::ReportBackgroundError(const Status& status, const char* consequ
 }
 
 void EventStore::FlushLoop() {
+  LowerThreadPriority(ThreadPriority::kSoon);
   std::unique_lock lock(mutex_);
   for (;;) {
     flush_cv_.wait(lock, [this] { return stop_ || (!immutables_.empty() && flush_error_.ok()); });
@@ -151,7 +173,7 @@ void EventStore::FlushLoop() {
     if (status.ok()) {
       flush_error_ = Status();
       const Clock::duration took = Clock::now() - flushing_since_;
-      flush_time_ = flush_time_ == Clock::duration::zero() ? took : (3 * flush_time_ + took) / 4;
+      flush_time_ = (3 * flush_time_ + took) / 4;
     } else {
       flush_error_ = status;
       lock.unlock();
@@ -169,6 +191,7 @@ void EventStore::FlushLoop() {
 }
 
 void EventStore::MergeLoop() {
+  LowerThreadPriority(ThreadPriority::kSoon);
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const std::shared_ptr<Memtable> memtable = memtable_;

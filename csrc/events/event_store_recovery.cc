@@ -121,7 +121,7 @@ Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
     if (replay->relog != nullptr) {
       SEGUE_RETURN_IF_ERROR(replay->relog->Append(record.type, record.first_seq, record.count, record.payload));
     }
-    if (memtable_->Behind()) memtable_->MergeOnce();
+    if (options_.read_only) memtable_->MergeOnce();  // a reader has no thread for it
     last_seq_ = std::max(last_seq_, last);
     if (reader->last_offset() <= reader->synced_to()) rows_before_sync = last;
   }

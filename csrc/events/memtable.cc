@@ -1,23 +1,16 @@
 #include "events/memtable.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace segue {
 namespace {
 
-constexpr size_t kTierRuns = 16;
-
-// Runs of up to 32,767 rows, up to sixteen times that, ...
-int TierOf(size_t rows) {
-  const int log2 = static_cast<int>(std::bit_width(rows));
-  return std::max(0, (log2 - 12) / 4);
-}
+constexpr size_t kMergedRuns = 16;  // at a time, the smallest
 
 }  // namespace
 
 Memtable::Memtable(const StoreSchema* schema, const RowFormat* format, const Interners* interners)
-    : schema_(schema), format_(format), interners_(interners), active_(std::make_shared<SkipList>()) {}
+    : schema_(schema), format_(format), interners_(interners), order_(*schema), active_(std::make_shared<SkipList>()) {}
 
 bool Memtable::AddRow(std::string_view key, int64_t time, uint64_t seq, std::string_view row) {
   active_->Insert(key, time, seq, row);
@@ -26,35 +19,29 @@ bool Memtable::AddRow(std::string_view key, int64_t time, uint64_t seq, std::str
   if (active_->rows() < kSkipListRows) return false;
   const std::lock_guard lock(mutex_);
   SealSkipListLocked();
-  return PendingFullLocked(1);
+  return PendingFullLocked();
 }
 
 bool Memtable::AddBatch(std::shared_ptr<const MemtableBatch> batch) {
   const std::lock_guard lock(mutex_);
   rows_.fetch_add(batch->rows(), std::memory_order_relaxed);
   memory_.fetch_add(batch->memory(), std::memory_order_relaxed);
-  pending_rows_ += batch->rows();
+  pending_bytes_ += batch->memory();
   batches_.push_back(std::move(batch));
-  UpdateLocked();
-  return PendingFullLocked(1);
+  return PendingFullLocked();
 }
 
-bool Memtable::PendingFullLocked(size_t times) const {
-  return pending_rows_ >= times * kSortRows || batches_.size() + sealed_.size() >= times * kSortParts;
+bool Memtable::PendingFullLocked() const {
+  return pending_bytes_ >= kSortBytes || batches_.size() + sealed_.size() >= kSortParts;
 }
 
 void Memtable::SealSkipListLocked() {
   if (active_->rows() == 0) return;
   memory_.fetch_add(active_->memory(), std::memory_order_relaxed);
-  pending_rows_ += active_->rows();
+  pending_bytes_ += active_->memory();
   sealed_.push_back(std::move(active_));
   active_ = std::make_shared<SkipList>();
   active_memory_.store(0, std::memory_order_relaxed);
-  UpdateLocked();
-}
-
-void Memtable::UpdateLocked() {
-  behind_.store(PendingFullLocked(kBehind) || runs_.size() >= kMaxRuns, std::memory_order_relaxed);
 }
 
 bool Memtable::SortPending(bool all) {
@@ -63,77 +50,47 @@ bool Memtable::SortPending(bool all) {
   std::vector<std::shared_ptr<const MemtableBatch>> batches;
   {
     const std::lock_guard lock(mutex_);
-    if (!all && !PendingFullLocked(1)) return false;
+    if (!all && !PendingFullLocked()) return false;
     skiplists = sealed_;
     batches = batches_;
   }
   if (skiplists.empty() && batches.empty()) return false;
-  auto run = MemtableRun::Sort(*format_, *schema_, *interners_, batches, skiplists);
+  auto run = MemtableRun::Sort(*format_, *interners_, batches, skiplists, &order_);
+  size_t freed = 0;
+  for (const auto& list : skiplists) freed += list->memory();
+  for (const auto& batch : batches) freed += batch->memory();
   const std::lock_guard lock(mutex_);
   // Only this function removes from the front, and writers only append.
   sealed_.erase(sealed_.begin(), sealed_.begin() + static_cast<ptrdiff_t>(skiplists.size()));
   batches_.erase(batches_.begin(), batches_.begin() + static_cast<ptrdiff_t>(batches.size()));
-  size_t freed = 0;
-  for (const auto& list : skiplists) freed += list->memory();
-  for (const auto& batch : batches) freed += batch->memory();
   memory_.fetch_add(run->memory() - freed, std::memory_order_relaxed);
-  pending_rows_ -= run->rows();
+  pending_bytes_ -= freed;
   runs_.push_back(std::move(run));
-  UpdateLocked();
   return true;
 }
 
-Memtable::Runs Memtable::PickLocked() const {
-  Runs by_size = runs_;
-  std::stable_sort(by_size.begin(), by_size.end(), [](const auto& a, const auto& b) { return a->rows() < b->rows(); });
-  for (size_t begin = 0; begin < by_size.size();) {
-    size_t end = begin;
-    while (end < by_size.size() && TierOf(by_size[end]->rows()) == TierOf(by_size[begin]->rows())) ++end;
-    if (end - begin >= kTierRuns) {
-      return {by_size.begin() + static_cast<ptrdiff_t>(begin), by_size.begin() + static_cast<ptrdiff_t>(end)};
-    }
-    begin = end;
-  }
-  // No tier is full, but together they are too many.
-  if (by_size.size() < kMaxRuns) return {};
-  by_size.resize(kTierRuns);
-  return by_size;
-}
-
-void Memtable::ReplaceLocked(const Runs& merged, std::shared_ptr<const MemtableRun> by) {
-  size_t freed = 0;
-  std::erase_if(runs_, [&](const auto& run) {
-    const bool gone = std::find(merged.begin(), merged.end(), run) != merged.end();
-    if (gone) freed += run->memory();
-    return gone;
-  });
-  memory_.fetch_add(by->memory() - freed, std::memory_order_relaxed);
-  runs_.push_back(std::move(by));
-  UpdateLocked();
-}
-
-bool Memtable::MergeTier() {
-  const std::lock_guard merging(merge_mutex_);
+bool Memtable::MergeRuns() {
+  const std::lock_guard sorting(sort_mutex_);
   Runs picked;
   {
     const std::lock_guard lock(mutex_);
-    picked = PickLocked();
+    if (runs_.size() < kMaxRuns) return false;
+    picked = runs_;
   }
-  if (picked.empty()) return false;
+  std::stable_sort(picked.begin(), picked.end(), [](const auto& a, const auto& b) { return a->rows() < b->rows(); });
+  picked.resize(kMergedRuns);
   auto merged = MemtableRun::Merge(*schema_, picked);
+  size_t freed = 0;
+  for (const auto& run : picked) freed += run->memory();
   const std::lock_guard lock(mutex_);
-  ReplaceLocked(picked, std::move(merged));
+  std::erase_if(runs_, [&](const auto& run) { return std::find(picked.begin(), picked.end(), run) != picked.end(); });
+  memory_.fetch_add(merged->memory() - freed, std::memory_order_relaxed);
+  runs_.push_back(std::move(merged));
   return true;
 }
 
 bool Memtable::MergeOnce() {
-  bool too_many = false;
-  {
-    const std::lock_guard lock(mutex_);
-    too_many = runs_.size() >= kMaxRuns;
-  }
-  if (too_many) return MergeTier();  // before another run is made
-  return SortPending(false) || MergeTier();
+  return MergeRuns() || SortPending(false);  // in this order, so that there are never too many
 }
 
 MemtableView Memtable::View() const {
@@ -148,7 +105,6 @@ Memtable::Runs Memtable::Finish() {
     const std::lock_guard lock(mutex_);
     SealSkipListLocked();
   }
-  const std::lock_guard merging(merge_mutex_);
   SortPending(true);
   const std::lock_guard lock(mutex_);
   return runs_;

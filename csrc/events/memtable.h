@@ -4,10 +4,10 @@
 //   pending           sealed skiplists and batches as they arrived, unsorted
 //   sorted runs       pending rows sorted together, and merges of those
 //
-// Writers only append to the first two; a background thread sorts what is
-// pending and merges runs in size tiers (sixteen of one tier become one of the
-// next), so that a read meets a few parts only. A writer that finds the
-// background behind sorts what is pending itself.
+// Writers only append to the first two and never wait: a background thread sorts
+// what is pending, some rows at a time, which makes some fifty runs of a
+// memtable of usual size. Of a larger one it merges the smallest runs, so that a
+// read meets a few parts only. The flush merges what there is.
 //
 // Thread safety: Add* by one thread at a time (the store's writer mutex);
 // everything else from any thread.
@@ -35,13 +35,12 @@ struct MemtableView {
 
 class Memtable {
  public:
-  static constexpr size_t kMaxRuns = 32;
+  static constexpr size_t kMaxRuns = 64;
   static constexpr size_t kSkipListRows = 4096;  // about half a megabyte of nodes: stays in L2
-  // Pending parts are sorted when they are this many or hold this many rows ...
-  static constexpr size_t kSortParts = 16;
-  static constexpr size_t kSortRows = 16384;
-  // ... and by the writer itself at four times that.
-  static constexpr size_t kBehind = 4;
+  // Pending parts are sorted when they are this many or take this much memory: more
+  // would leave the cache while they are sorted, fewer make many runs to merge.
+  static constexpr size_t kSortParts = 512;
+  static constexpr size_t kSortBytes = size_t{5} << 18;
 
   Memtable(const StoreSchema* schema, const RowFormat* format, const Interners* interners);
 
@@ -49,11 +48,9 @@ class Memtable {
   bool AddRow(std::string_view key, int64_t time, uint64_t seq, std::string_view row);
   bool AddBatch(std::shared_ptr<const MemtableBatch> batch);
 
-  // Sorts what is pending, or merges one tier of runs, if there is enough of
-  // it. False when there was nothing to do.
+  // Sorts what is pending, if there is enough of it, or merges runs if there
+  // are many. False when there was nothing to do.
   bool MergeOnce();
-  // The background is far behind: the next writer calls MergeOnce before it adds.
-  bool Behind() const { return behind_.load(std::memory_order_relaxed); }
 
   MemtableView View() const;
   // Sorts what is pending: all rows, in few runs (for the flush). No Add* may follow.
@@ -71,29 +68,25 @@ class Memtable {
  private:
   using Runs = std::vector<std::shared_ptr<const MemtableRun>>;
 
-  bool PendingFullLocked(size_t times) const;
+  bool PendingFullLocked() const;
   void SealSkipListLocked();
   bool SortPending(bool all);
-  bool MergeTier();
-  Runs PickLocked() const;
-  void ReplaceLocked(const Runs& merged, std::shared_ptr<const MemtableRun> by);
-  void UpdateLocked();
+  bool MergeRuns();
 
   const StoreSchema* schema_;
   const RowFormat* format_;
   const Interners* interners_;
-  std::mutex merge_mutex_;    // held while runs merge; taken before sort_mutex_
-  std::mutex sort_mutex_;     // held while pending parts are sorted; taken before mutex_
+  std::mutex sort_mutex_;     // held while parts are sorted or merged; taken before mutex_
+  OrderedRows order_;         // guarded by sort_mutex_
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<SkipList> active_;
   std::vector<std::shared_ptr<const SkipList>> sealed_;
   std::vector<std::shared_ptr<const MemtableBatch>> batches_;
   Runs runs_;
-  size_t pending_rows_ = 0;
+  size_t pending_bytes_ = 0;
   std::atomic<size_t> rows_{0};
   std::atomic<size_t> memory_{0};  // of all but the active skiplist
   std::atomic<size_t> active_memory_{0};
-  std::atomic<bool> behind_{false};
 };
 
 }  // namespace segue

@@ -26,12 +26,12 @@ std::shared_ptr<const MemtableRun> MemtableRun::Copy(const OrderedRows& order) {
   return run;
 }
 
-std::shared_ptr<const MemtableRun> MemtableRun::Sort(const RowFormat& format, const StoreSchema& schema,
-                                                     const Interners& interners,
+std::shared_ptr<const MemtableRun> MemtableRun::Sort(const RowFormat& format, const Interners& interners,
                                                      const std::vector<std::shared_ptr<const MemtableBatch>>& batches,
-                                                     const std::vector<std::shared_ptr<const SkipList>>& skiplists) {
-  OrderedRows order(schema);
-  for (const auto& batch : batches) order.AddSource(&batch->batch(), &batch->prefixes());
+                                                     const std::vector<std::shared_ptr<const SkipList>>& skiplists,
+                                                     OrderedRows* order) {
+  order->Clear();
+  for (const auto& batch : batches) order->AddSource(&batch->batch(), &batch->prefixes());
   std::vector<ColumnBatch> unpacked(skiplists.size());
   std::vector<RawVector<uint64_t>> prefixes(skiplists.size());
   for (size_t i = 0; i < skiplists.size(); ++i) {
@@ -43,17 +43,17 @@ std::shared_ptr<const MemtableRun> MemtableRun::Sort(const RowFormat& format, co
       prefixes[i].push_back(node->order.prefix);
     }
     format.Unpack(interners, rows, &unpacked[i]);
-    order.AddSource(&unpacked[i], &prefixes[i]);
+    order->AddSource(&unpacked[i], &prefixes[i]);
   }
-  order.Sort();
-  return Copy(order);
+  order->Sort();
+  return Copy(*order);
 }
 
 std::shared_ptr<const MemtableRun> MemtableRun::Merge(const StoreSchema& schema,
                                                       const std::vector<std::shared_ptr<const MemtableRun>>& runs) {
   OrderedRows order(schema);
   for (const auto& run : runs) order.AddSource(&run->batch_, &run->prefixes_);
-  order.Merge();
+  order.Sort();
   return Copy(order);
 }
 

@@ -21,11 +21,12 @@ namespace segue {
 
 class MemtableRun {
  public:
-  // Sorts rows that have not been sorted yet; at least one row in all.
-  static std::shared_ptr<const MemtableRun> Sort(const RowFormat& format, const StoreSchema& schema,
-                                                 const Interners& interners,
+  // Sorts rows that have not been sorted yet; at least one row in all. `order`
+  // is scratch, worth keeping for the next call.
+  static std::shared_ptr<const MemtableRun> Sort(const RowFormat& format, const Interners& interners,
                                                  const std::vector<std::shared_ptr<const MemtableBatch>>& batches,
-                                                 const std::vector<std::shared_ptr<const SkipList>>& skiplists);
+                                                 const std::vector<std::shared_ptr<const SkipList>>& skiplists,
+                                                 OrderedRows* order);
   static std::shared_ptr<const MemtableRun> Merge(const StoreSchema& schema,
                                                   const std::vector<std::shared_ptr<const MemtableRun>>& runs);
 

@@ -1,9 +1,10 @@
 #include "events/ordered_rows.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
+#include <utility>
 
-#include "base/radix_sort.h"
 #include "events/key_prefixes.h"
 #include "events/row_gather.h"
 
@@ -11,21 +12,30 @@ namespace segue {
 
 OrderedRows::OrderedRows(const StoreSchema& schema) : schema_(schema), exact_(PrefixIsExact(schema)) {}
 
+void OrderedRows::Clear() {
+  batches_.clear();
+  prefixes_.clear();
+  taken_.clear();
+  entries_.clear();
+}
+
 void OrderedRows::AddSource(const ColumnBatch* batch, const RawVector<uint64_t>* prefixes) {
   batches_.push_back(batch);
   prefixes_.push_back(prefixes);
-  rows_ += batch->rows;
+  taken_.push_back(0);
 }
 
-void OrderedRows::AddEntries(uint32_t source) {
-  const ColumnBatch& batch = *batches_[source];
-  for (size_t row = 0; row < batch.rows; ++row) {
-    entries_.push_back({(*prefixes_[source])[row], TimeAt(schema_, batch, row), source, static_cast<uint32_t>(row)});
+void OrderedRows::AddEntries(uint32_t source, size_t begin, size_t end) {
+  const uint64_t* prefixes = prefixes_[source]->data();
+  const ColumnData& times = batches_[source]->columns[static_cast<size_t>(schema_.time)];
+  for (size_t row = begin; row < end; ++row) {
+    keys_.push_back({prefixes[row], static_cast<uint32_t>(keys_.size()), 0});
+    unsorted_.push_back({prefixes[row], times.Get<int64_t>(row), source, static_cast<uint32_t>(row)});
   }
 }
 
-bool OrderedRows::Less(const Entry& a, const Entry& b) const {
-  if (a.prefix != b.prefix) return a.prefix < b.prefix;
+// Of rows with equal prefixes.
+bool OrderedRows::TieLess(const Entry& a, const Entry& b) const {
   if (!exact_) {
     std::string a_key;
     std::string b_key;
@@ -37,54 +47,69 @@ bool OrderedRows::Less(const Entry& a, const Entry& b) const {
   return SeqOf(a) < SeqOf(b);
 }
 
-void OrderedRows::Sort() {
-  entries_.reserve(rows_);
-  std::vector<NarrowEntry> keys;
-  keys.reserve(rows_);
-  for (uint32_t source = 0; source < batches_.size(); ++source) {
-    AddEntries(source);
-    for (size_t row = 0; row < batches_[source]->rows; ++row) {
-      keys.push_back({(*prefixes_[source])[row], static_cast<uint32_t>(keys.size()), 0});
-    }
-  }
-  std::vector<NarrowEntry> scratch(keys.size());
-  RadixSort(keys.data(), scratch.data(), keys.size(), 64);
-  std::vector<Entry> sorted(entries_.size());
-  for (size_t i = 0; i < keys.size(); ++i) sorted[i] = entries_[keys[i].row];
-  entries_.swap(sorted);
-  // Rows of one key, or of long keys with one prefix: usually few.
-  for (size_t begin = 0; begin < entries_.size();) {
-    size_t end = begin + 1;
-    while (end < entries_.size() && entries_[end].prefix == entries_[begin].prefix) ++end;
-    if (end - begin > 1) {
-      std::sort(entries_.begin() + static_cast<ptrdiff_t>(begin), entries_.begin() + static_cast<ptrdiff_t>(end),
-                [this](const Entry& a, const Entry& b) { return Less(a, b); });
-    }
+void OrderedRows::SortEntries() {
+  const size_t n = keys_.size();
+  scratch_.resize(std::max(scratch_.size(), n));
+  RadixSort(keys_.data(), scratch_.data(), n, 64);
+  entries_.resize(n);
+  for (size_t i = 0; i < n; ++i) entries_[i] = unsorted_[keys_[i].row];
+  keys_.clear();
+  unsorted_.clear();
+  const auto less = [this](const Entry& a, const Entry& b) { return TieLess(a, b); };
+  // Rows of one key, or of long keys with one prefix: usually few, and in order
+  // already when they arrived in the order of their time.
+  for (auto begin = entries_.begin(); begin != entries_.end();) {
+    auto end = begin + 1;
+    bool sorted = true;
+    for (; end != entries_.end() && end->prefix == begin->prefix; ++end) sorted = sorted && !less(*end, *(end - 1));
+    if (!sorted) std::sort(begin, end, less);
     begin = end;
   }
 }
 
-void OrderedRows::Merge() {
-  entries_.reserve(rows_);
-  std::vector<size_t> begin;
+void OrderedRows::Sort() {
+  for (uint32_t source = 0; source < batches_.size(); ++source) AddEntries(source, 0, batches_[source]->rows);
+  SortEntries();
+}
+
+// Where a range of about `rows` rows ends: the weighted median of where each
+// source would end it, given its share of what is left.
+uint64_t OrderedRows::RangeEnd(size_t rows) const {
+  size_t left = 0;
+  for (size_t source = 0; source < batches_.size(); ++source) left += batches_[source]->rows - taken_[source];
+  if (left <= rows) return std::numeric_limits<uint64_t>::max();
+  std::vector<std::pair<uint64_t, size_t>> ends;
+  for (size_t source = 0; source < batches_.size(); ++source) {
+    const size_t mine = batches_[source]->rows - taken_[source];
+    if (mine == 0) continue;
+    const size_t share = std::min(mine - 1, static_cast<size_t>(static_cast<double>(rows) * static_cast<double>(mine) /
+                                                                static_cast<double>(left)));
+    ends.emplace_back((*prefixes_[source])[taken_[source] + share], mine);
+  }
+  std::sort(ends.begin(), ends.end());
+  size_t weight = 0;
+  for (const auto& [end, mine] : ends) {
+    weight += mine;
+    if (2 * weight >= left) return end;
+  }
+  return ends.back().first;
+}
+
+bool OrderedRows::NextRange(size_t rows) {
+  const uint64_t last = RangeEnd(rows);  // included, so that there is always progress
   for (uint32_t source = 0; source < batches_.size(); ++source) {
-    begin.push_back(entries_.size());
-    AddEntries(source);
+    const RawVector<uint64_t>& prefixes = *prefixes_[source];
+    const auto begin = prefixes.begin() + static_cast<ptrdiff_t>(taken_[source]);
+    // Galloping: the end is near.
+    size_t step = 64;
+    while (step < static_cast<size_t>(prefixes.end() - begin) && begin[static_cast<ptrdiff_t>(step)] <= last) step *= 2;
+    const auto limit = begin + static_cast<ptrdiff_t>(std::min(step, static_cast<size_t>(prefixes.end() - begin)));
+    const auto end = static_cast<size_t>(std::upper_bound(begin, limit, last) - prefixes.begin());
+    AddEntries(source, taken_[source], end);
+    taken_[source] = end;
   }
-  begin.push_back(entries_.size());
-  std::vector<Entry> merged(entries_.size());
-  const size_t sources = batches_.size();
-  for (size_t width = 1; width < sources; width *= 2) {
-    const auto at = [&](size_t source) {
-      return entries_.begin() + static_cast<ptrdiff_t>(begin[std::min(source, sources)]);
-    };
-    for (size_t i = 0; i < sources; i += 2 * width) {
-      std::merge(at(i), at(i + width), at(i + width), at(i + 2 * width),
-                 merged.begin() + static_cast<ptrdiff_t>(begin[i]),
-                 [this](const Entry& a, const Entry& b) { return Less(a, b); });
-    }
-    entries_.swap(merged);
-  }
+  SortEntries();
+  return !entries_.empty();
 }
 
 void OrderedRows::Gather(const Entry* entries, size_t n, ColumnBatch* to) const {

@@ -2,14 +2,19 @@
 // are. Only small entries move; the rows are copied once they are wanted, a
 // whole run or a block at a time.
 //
-// Thread safety: belongs to one thread until sorted or merged; const then.
+// Two ways to use it: Sort() orders everything at once; NextRange() orders
+// sources that are each in order already a key range at a time, so that the
+// entries under way stay in the cache however many rows there are.
+//
+// Thread safety: belongs to one thread while it sorts; const afterwards.
 // Ownership: refers to schema, batches and prefixes.
-// Cost: 24 bytes a row, twice that while sorting or merging.
+// Cost: 80 bytes a row of what is ordered at a time, kept for the next time.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "base/radix_sort.h"
 #include "events/column_batch.h"
 
 namespace segue {
@@ -26,26 +31,35 @@ class OrderedRows {
 
   explicit OrderedRows(const StoreSchema& schema);
 
-  // `prefixes`: KeyPrefix of each row.
+  // Forgets the sources, keeps the memory.
+  void Clear();
+  // `prefixes`: KeyPrefix of each row. Older rows first makes ties cheap.
   void AddSource(const ColumnBatch* batch, const RawVector<uint64_t>* prefixes);
-  void Sort();   // sources in any order
-  void Merge();  // sources that are each in order: log2(sources) passes
+  void Sort();  // all rows of sources in any order
+  // The next rows of sources that are each in order: about `rows`, more where
+  // many keys share a prefix. False at the end.
+  bool NextRange(size_t rows);
 
   const std::vector<Entry>& entries() const { return entries_; }
-  uint64_t SeqOf(const Entry& entry) const { return batches_[entry.source]->seq[entry.row]; }
   // Makes `to` the rows of these entries, all columns and sequence numbers.
   void Gather(const Entry* entries, size_t n, ColumnBatch* to) const;
 
  private:
-  bool Less(const Entry& a, const Entry& b) const;
-  void AddEntries(uint32_t source);
+  uint64_t SeqOf(const Entry& entry) const { return batches_[entry.source]->seq[entry.row]; }
+  bool TieLess(const Entry& a, const Entry& b) const;
+  void AddEntries(uint32_t source, size_t begin, size_t end);
+  void SortEntries();
+  uint64_t RangeEnd(size_t rows) const;
 
   const StoreSchema& schema_;
   const bool exact_;  // the prefix is the whole key
   std::vector<const ColumnBatch*> batches_;
   std::vector<const RawVector<uint64_t>*> prefixes_;
-  size_t rows_ = 0;
+  std::vector<size_t> taken_;  // of each source, by NextRange
   std::vector<Entry> entries_;
+  std::vector<Entry> unsorted_;
+  std::vector<NarrowEntry> keys_;
+  std::vector<NarrowEntry> scratch_;
 };
 
 }  // namespace segue

@@ -11,22 +11,21 @@ PackedPlan PlanPacked(const uint64_t* values, size_t n) {
   if (n == 0) return plan;
   auto least = static_cast<int64_t>(values[0]);
   int64_t most = least;
+  auto least_step = n > 1 ? static_cast<int64_t>(values[1] - values[0]) : 0;
+  int64_t most_step = least_step;
+  // One pass: four independent chains of comparisons keep the processor busy.
   for (size_t i = 1; i < n; ++i) {
     const auto value = static_cast<int64_t>(values[i]);
+    const auto step = static_cast<int64_t>(values[i] - values[i - 1]);
     least = std::min(least, value);
     most = std::max(most, value);
+    least_step = std::min(least_step, step);
+    most_step = std::max(most_step, step);
   }
   plan.base = static_cast<uint64_t>(least);
   plan.width = BitWidth(static_cast<uint64_t>(most) - plan.base);
   plan.frame_bytes += PackedBytes(n, plan.width);
   if (n == 1) return plan;
-  auto least_step = static_cast<int64_t>(values[1] - values[0]);
-  int64_t most_step = least_step;
-  for (size_t i = 2; i < n; ++i) {
-    const auto step = static_cast<int64_t>(values[i] - values[i - 1]);
-    least_step = std::min(least_step, step);
-    most_step = std::max(most_step, step);
-  }
   plan.step = static_cast<uint64_t>(least_step);
   plan.delta_width = BitWidth(static_cast<uint64_t>(most_step) - plan.step);
   plan.delta_bytes += PackedBytes(n - 1, plan.delta_width);

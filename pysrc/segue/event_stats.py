@@ -117,7 +117,7 @@ class EventStats:
     flushes: int
     stalls: dict[str, Stall]
     """Why writers waited: ``"pace"`` (slowed down, as flushes fall behind), ``"flush"`` (stopped until one
-    was done), ``"merge"`` (sorted rows, as the background fell behind), ``"log"`` (began a new WAL file)."""
+    was done), ``"log"`` (began a new WAL file)."""
     bloom_probes: int
     bloom_useful: int
     """Bloom filter probes that spared reading a table."""

@@ -407,15 +407,14 @@ class Events:
         """
         if token is not None and (not isinstance(token, str) or not token):
             raise InvalidError(f"token={token!r} is no token; give a string, or None for no token")
-        if hasattr(data, "__arrow_c_stream__"):
-            first, last = self._store.append_stream(data.__arrow_c_stream__(), token or "")
-        elif hasattr(data, "__arrow_c_array__"):
+        # An array first: a RecordBatch makes a stream of itself only by way of a table.
+        if hasattr(data, "__arrow_c_array__"):
             schema, array = data.__arrow_c_array__()
-            first, last = self._store.append_array(schema, array, token or "")
-        else:
-            schema, array = self._to_batch(data).__arrow_c_array__()
-            first, last = self._store.append_array(schema, array, token or "")
-        return first, last
+            return self._store.append_array(schema, array, token or "")
+        if hasattr(data, "__arrow_c_stream__"):
+            return self._store.append_stream(data.__arrow_c_stream__(), token or "")
+        schema, array = self._to_batch(data).__arrow_c_array__()
+        return self._store.append_array(schema, array, token or "")
 
     def _to_batch(self, data: Any) -> pa.RecordBatch:
         import pyarrow as pa

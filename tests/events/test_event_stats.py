@@ -61,7 +61,7 @@ def test_stats_read_well(events: Events) -> None:
     assert isinstance(stats, EventStats)
     assert stats.appended_rows == stats.table_rows == 100
     assert stats.rows_per_second == pytest.approx(100 / stats.seconds)
-    assert set(stats.stalls) == {"pace", "flush", "merge", "log"}
+    assert set(stats.stalls) == {"pace", "flush", "log"}
     text = str(stats)
     assert "appended_rows" in text
     assert "MiB" in text
