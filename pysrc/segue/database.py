@@ -11,7 +11,7 @@ import threading
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,7 +35,7 @@ from .errors import (
     StorageError,
 )
 from .pipeline import Job, Pipeline, PipelineDefinition
-from .relations import ArrowRelation, EventsRelation, ParquetRelation, Relation
+from .table_relations import fact_relation, resolver
 from .warehouse import FactTable
 from .warehouse_types import arrow_schema, require_distinct, widened
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from .events import Events
     from .pipeline_run import RunReport
+    from .relations import ParquetRelation
     from .result import Explain, Result
 
 __all__ = ["Database", "WideningWarning", "open"]
@@ -246,7 +247,7 @@ class Database:
         key
             Column or columns that events are looked up by.
         time
-            A timestamp column.
+            A timestamp column. What stands in it, as in every timestamp column, is of the years 1 to 9999.
         window
             Events are stored, merged and expired by windows of the time column, in UTC from 1970 on:
             ``"day"``, ``"hour"``, ``"minute"`` or a ``timedelta``. A window of few events shares its file
@@ -702,7 +703,7 @@ class Database:
         self._require_open()
         from . import query
 
-        with self._resolver() as resolve:
+        with resolver(self) as resolve:
             return query.run(
                 statement,
                 resolve,
@@ -719,7 +720,7 @@ class Database:
         self._require_open()
         from . import query
 
-        with self._resolver() as resolve:
+        with resolver(self) as resolve:
             return query.explain(statement, resolve, names=self._table_names, fresh=fresh)
 
     def _table_names(self) -> list[str]:
@@ -728,74 +729,5 @@ class Database:
     def _insert(self, table: str, columns: Sequence[str], rows: pa.Table) -> tuple[int, int]:
         return self.events(table).append_batch(rows.select(list(columns)))
 
-    @contextlib.contextmanager
-    def _resolver(self) -> Iterator[Callable[[str], Relation | None]]:
-        """Give what resolves the names of one statement: a name is the same snapshot throughout."""
-        pinned: dict[tuple[str, str], Relation] = {}
-        with contextlib.ExitStack() as snapshots:
-
-            def resolve(name: str) -> Relation | None:
-                found = self.catalog.read().find(name)
-                if found is None:
-                    return None
-                if found not in pinned:
-                    pinned[found] = self._relation(*found, snapshots)
-                return pinned[found]
-
-            yield resolve
-
-    def _relation(self, kind: str, name: str, snapshots: contextlib.ExitStack) -> Relation:
-        if kind == "dimension":
-            dimension = self.dimension(name)
-            return ArrowRelation(name, dimension.table, dimension.key)
-        if kind == "events":
-            return self._events_relation(name, snapshots)
-        return self._fact_relation(name)
-
-    def _events_relation(self, name: str, snapshots: contextlib.ExitStack) -> EventsRelation:
-        import pyarrow as pa
-
-        events = self.events(name)
-        snapshot = events.snapshot()
-        snapshots.callback(snapshot.close)
-
-        def reader(columns: list[str] | None) -> pa.RecordBatchReader:
-            return pa.RecordBatchReader.from_stream(snapshot.scan(columns=columns))
-
-        return EventsRelation(name, events.schema, reader)
-
     def _fact_relation(self, name: str) -> ParquetRelation:
-        import pyarrow as pa
-
-        from .pipeline_run import app_id, pending_rows
-
-        state = self.catalog.read()
-        into = [p for p in state.pipelines.values() if p.table == name]
-        definitions = [(PipelineDefinition.from_json(p.definition), p.store_id) for p in into]
-        apps = [app_id(store_id, definition) for definition, store_id in definitions]
-        table = self.fact_table(name)
-        published = table.snapshot(apps)
-        if published is None and not definitions:
-            raise InvalidError(
-                f"nothing was published into {name!r}, and its pipeline went with its event table; drop it"
-            )
-        watermarks = published.watermarks if published else dict.fromkeys(apps, 0)
-        schema = published.schema if published else self.pipeline_named(definitions[0][0].id).schema()
-
-        def fresh() -> pa.Table:
-            pending = [schema.empty_table()]
-            for (definition, _), app in zip(definitions, apps, strict=True):
-                rows = pending_rows(self, definition, watermarks[app])
-                if published is not None:  # A dimension may have changed since.
-                    table.check_schema(rows.schema, definition.table_partitions, published)
-                pending.append(rows)
-            return pa.concat_tables(pending)
-
-        return ParquetRelation(
-            name,
-            schema,
-            published.files if published else (),
-            published.partition_columns if published else definitions[0][0].table_partitions,
-            published.version if published else None,
-            fresh if definitions else None,
-        )
+        return fact_relation(self, name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ._engine import BloomFilter
-    from .scan import count_groups as group_count
+    from .arrow_count import count_groups as group_count
 
 __all__ = [
     "ArrowStream",
@@ -53,7 +53,7 @@ SPARK_SEED = 42
 def __getattr__(name: str) -> Any:
     # Defined beside their own act; named here without loading it before it is asked for.
     if name == "group_count":
-        from .scan import count_groups
+        from .arrow_count import count_groups
 
         return count_groups
     if name == "BloomFilter":

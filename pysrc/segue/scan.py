@@ -9,13 +9,12 @@ do raises :class:`Unsupported`, and the query is then for another engine as a wh
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from . import _engine
 from ._group_values import (
@@ -36,21 +35,15 @@ from ._parquet_files import (
     UnsupportedColumn,
     read_footer,
 )
-from .errors import Cancelled, InvalidError, SchemaError, StorageError, UnsupportedError
+from .errors import InvalidError, SchemaError, UnsupportedError
+from .scan_plan import CountPlan, DimensionJoin, GroupColumn, ScanMetrics, Unsupported
+from .scan_tasks import RowGroupTask, count_tasks, row_group_task, run_threads
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = [
-    "CountPlan",
-    "DimensionJoin",
-    "GroupColumn",
-    "ScanMetrics",
-    "Unsupported",
-    "count_groups",
-    "group_count",
-]
+__all__ = ["CountPlan", "DimensionJoin", "GroupColumn", "ScanMetrics", "Unsupported", "group_count"]
 
 _DROPPED: Final = 0xFFFFFFFF
 """scan::kDropped: the id of rows that a join drops."""
@@ -59,119 +52,6 @@ _DENSE_BYTES: Final = 256 << 20
 _MEMORY_BYTES: Final = 1 << 30
 _INLINE_ROWS: Final = 1 << 16
 """A scan of fewer rows is not worth a thread."""
-
-
-class Unsupported(Exception):  # noqa: N818 - it asks for another way, nothing went wrong
-    """The native scan does not take this plan; run the whole query elsewhere."""
-
-
-class FactFile(Protocol):
-    """A Parquet file of a fact table (:class:`segue.relations.DataFile`)."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def partition(self) -> Mapping[str, object]: ...
-
-
-class FactTable(Protocol):
-    """A fact table (:class:`segue.relations.ParquetRelation`)."""
-
-    @property
-    def schema(self) -> pa.Schema: ...
-    @property
-    def partition_columns(self) -> tuple[str, ...]: ...
-
-
-@dataclass(frozen=True)
-class DimensionJoin:
-    """An inner join of the fact table with a table in memory, on the latter's unique key.
-
-    Attributes
-    ----------
-    fact_column
-        Column of the fact table; its NULLs match nothing.
-    table
-        The dimension.
-    key
-        Its key column: no value twice (rows with a NULL key match nothing).
-    """
-
-    fact_column: str
-    table: pa.Table
-    key: str
-
-
-@dataclass(frozen=True)
-class GroupColumn:
-    """A column to group by.
-
-    Attributes
-    ----------
-    column
-        Column of the fact table, or attribute of the dimension of `join`.
-    join
-        Index into :attr:`CountPlan.joins`; None for a fact column.
-    """
-
-    column: str
-    join: int | None = None
-
-
-@dataclass(frozen=True)
-class CountPlan:
-    """What to count.
-
-    Attributes
-    ----------
-    relation
-        The fact table.
-    files
-        Its files to read, pruned already.
-    joins
-        Dimensions, all inner joins.
-    group_by
-        Columns to group by; none at all counts the rows.
-    """
-
-    relation: FactTable
-    files: Sequence[FactFile]
-    joins: Sequence[DimensionJoin] = ()
-    group_by: Sequence[GroupColumn] = ()
-
-
-@dataclass
-class ScanMetrics:
-    """What a scan did.
-
-    Attributes
-    ----------
-    rows
-        Fact rows looked at (before joins drop any).
-    bytes_read
-        Bytes of column chunks read, page headers included, footers not.
-    files_read, row_groups_read
-        How many had pages read.
-    row_groups_pruned
-        Row groups that were known to count nothing without reading them.
-    columns
-        Fact columns whose pages were read.
-    seconds
-        Wall time.
-    isa
-        Instruction set of the kernels.
-    """
-
-    rows: int = 0
-    bytes_read: int = 0
-    files_read: int = 0
-    row_groups_read: int = 0
-    row_groups_pruned: int = 0
-    columns: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    isa: str = ""
 
 
 def group_count(
@@ -240,90 +120,6 @@ def group_count(
     return table, scan.metrics
 
 
-def count_groups(data: Any, by: str | Sequence[str]) -> pa.Table:
-    """Count the rows of Arrow data by group, in one pass and in constant memory per group.
-
-    Parameters
-    ----------
-    data
-        Anything with ``__arrow_c_stream__``, or a record batch.
-    by
-        Column or columns to group by.
-
-    Returns
-    -------
-    pyarrow.Table
-        The group columns under their names and ``count`` (int64), in no stated order. NULL
-        is a group; every NaN is one group, and -0.0 is 0.0.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> table = count_groups(pa.table({"device": ["tv", "car", "tv", None]}), "device")
-    >>> sorted(table.to_pylist(), key=str)
-    [{'device': 'car', 'count': 1}, {'device': 'tv', 'count': 2}, {'device': None, 'count': 1}]
-    """
-    import pyarrow as pa
-
-    names = [by] if isinstance(by, str) else list(by)
-    reader = pa.RecordBatchReader.from_stream(data) if hasattr(data, "__arrow_c_stream__") else None
-    if reader is None:
-        batch = pa.record_batch(data)
-        reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
-    schema = reader.schema
-    for name in names:
-        if len(schema.get_all_field_indices(name)) != 1:
-            raise SchemaError(
-                f"the data has no column '{name}' to group by (or several); it has {schema.names}", name
-            )
-    if "count" in names or len(set(names)) < len(names):
-        raise InvalidError(f"by={names}: names must differ from each other and from 'count'")
-    # The native side sees the group columns only: others may be of any type.
-    positions = [schema.get_field_index(name) for name in names]
-    narrow = pa.schema([schema.field(position) for position in positions])
-    batches = (batch.select(positions) for batch in reader)
-    stream = pa.RecordBatchReader.from_batches(narrow, batches)
-    if not names:
-        return pa.table({"count": pa.array([sum(batch.num_rows for batch in reader)], pa.int64())})
-    is_bytes = [_is_bytes(plain_type(column.type)) for column in narrow]
-    kinds = ["bytes" if found else "number" for found in is_bytes]
-    native = _engine.GroupScan(kinds, 2**63, 1, _DENSE_BYTES, 2**62)
-    native.worker().count_stream(stream.__arrow_c_stream__(), list(range(len(names))))
-    ids, counts = native.finish()
-    columns: dict[str, Any] = {}
-    for c, name in enumerate(names):
-        stored = plain_type(narrow.field(c).type)
-        null_id = native.value_null_id(c)
-        if pa.types.is_decimal(stored):
-            offsets, found = native.strings(c)
-            values = _little_endian_decimals(offsets, found, null_id, stored)
-        elif is_bytes[c]:
-            offsets, found = native.strings(c)
-            values = decode_bytes(offsets, found, null_id, stored, 0, f"column '{name}'")
-        else:
-            values = decode_numbers(native.numbers(c), null_id, stored)
-        columns[name] = GroupValues(values, narrow.field(c).type).take(ids[c], encoded=False)
-    columns["count"] = pa.array(counts)
-    return pa.table(columns)
-
-
-def _is_bytes(type_: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    types = pa.types
-    return bool(types.is_string(type_) or types.is_binary(type_) or types.is_decimal(type_))
-
-
-def _little_endian_decimals(
-    offsets: np.ndarray[Any, Any], data: np.ndarray[Any, Any], null_id: int | None, type_: pa.DataType
-) -> pa.Array:
-    """Return decimals from byte keys that are Arrow's own 16 bytes each."""
-    import numpy as np
-
-    rows = data.reshape(-1, 16)[:, ::-1]  # as decode_bytes takes them: big-endian
-    return decode_bytes(offsets, np.ascontiguousarray(rows).reshape(-1), null_id, type_, 16, "")
-
-
 def _processors() -> Sequence[int]:
     if hasattr(os, "sched_getaffinity"):
         return list(os.sched_getaffinity(0))
@@ -352,17 +148,6 @@ class _Folded:
     keys: Any  # JoinKeys
     fold: np.ndarray[Any, Any]
     groups: int
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One row group to count."""
-
-    footer: Footer
-    rows: int
-    columns: list[Any]
-    """As ScanWorker.count takes them, codecs by name."""
-    bytes: int
 
 
 class _Scan:
@@ -577,7 +362,7 @@ class _Scan:
         self.counts = np.array(list(totals.values()), dtype=np.int64)
         self.metrics.isa = "none"
 
-    def _tasks(self, native: Any, constants: list[list[int] | None]) -> list[_Task]:
+    def _tasks(self, native: Any, constants: list[list[int] | None]) -> list[RowGroupTask]:
         tasks = []
         for index, file in enumerate(self.plan.files):
             footer = self.footers[file.path]
@@ -596,10 +381,10 @@ class _Scan:
                 continue
             for group, rows in enumerate(footer.row_groups):
                 if rows:
-                    tasks.append(_task(footer, group, rows, infos))
+                    tasks.append(row_group_task(footer, group, rows, infos))
         return tasks
 
-    def _count(self, native: Any, tasks: list[_Task]) -> None:
+    def _count(self, native: Any, tasks: list[RowGroupTask]) -> None:
         metrics = self.metrics
         metrics.rows = sum(task.rows for task in tasks)
         metrics.bytes_read = sum(task.bytes for task in tasks)
@@ -607,9 +392,9 @@ class _Scan:
         metrics.files_read = len({task.footer.path for task in tasks if task.bytes > 0})
         workers = min(self.threads, len(tasks))
         if workers <= 1 and metrics.rows <= _INLINE_ROWS:
-            _work(native.worker(), iter(tasks), threading.Event())
+            count_tasks(native.worker(), iter(tasks), threading.Event())
         else:
-            _run_threads(native, tasks, workers)
+            run_threads(native, tasks, workers)
 
     # -- what came out
 
@@ -696,121 +481,3 @@ def _index_in(values: pa.Array, among: pa.Array) -> np.ndarray[Any, Any]:
 
     found = pc.index_in(values, value_set=among.cast(values.type))
     return found.fill_null(-1).to_numpy(zero_copy_only=False)
-
-
-def _task(footer: Footer, group: int, rows: int, infos: Sequence[ColumnInfo | int]) -> _Task:
-    columns: list[Any] = []
-    size = 0
-    for info in infos:
-        if isinstance(info, int):
-            columns.append(info)
-            continue
-        chunk = info.chunks[group]
-        size += chunk.size
-        columns.append(
-            (
-                chunk.offset,
-                chunk.size,
-                chunk.values,
-                chunk.uncompressed_size,
-                info.physical,
-                info.fixed_length,
-                info.nullable,
-                chunk.codec,
-            )
-        )
-    return _Task(footer, rows, columns, size)
-
-
-def _work(worker: Any, tasks: Iterator[_Task], stop: threading.Event) -> None:
-    """Count row groups until there are no more, or until told to stop."""
-    import pyarrow as pa
-
-    codecs: dict[str, Any] = {}  # a codec object serves one thread
-    for task in tasks:
-        if stop.is_set():
-            return
-        columns = []
-        for column in task.columns:
-            if isinstance(column, tuple) and column[-1] is not None:
-                name = column[-1]
-                if name not in codecs:
-                    codecs[name] = pa.Codec(name)
-                column = (*column[:-1], codecs[name])
-            columns.append(column)
-        if task.bytes == 0:
-            worker.count(task.footer.path, task.rows, None, columns)
-            continue
-        with _mapped(task.footer) as mapping:
-            worker.count(task.footer.path, task.rows, mapping, columns)
-
-
-def _mapped(footer: Footer) -> mmap.mmap:
-    """Map a file read-only; it must still be the one whose footer was read."""
-    try:
-        descriptor = os.open(footer.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        try:
-            size = os.fstat(descriptor).st_size
-            if size != footer.size:
-                raise StorageError(
-                    f"{footer.path} changed while it was being read: {footer.size} bytes, now {size}",
-                    footer.path,
-                )
-            return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"cannot read {footer.path}: {error.strerror}", footer.path, error.errno or 0
-        ) from error
-
-
-class _TaskQueue:
-    """Hands out tasks to several threads."""
-
-    def __init__(self, tasks: Sequence[_Task]) -> None:
-        self._tasks = iter(tasks)
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[_Task]:
-        return self
-
-    def __next__(self) -> _Task:
-        with self._lock:
-            return next(self._tasks)
-
-
-def _run_threads(native: Any, tasks: Sequence[_Task], count: int) -> None:
-    """Share the tasks among threads; the calling thread waits, and hears Ctrl-C."""
-    queue = _TaskQueue(tasks)
-    stop = threading.Event()
-    errors: list[BaseException] = []
-
-    def run(worker: Any) -> None:
-        try:
-            _work(worker, queue, stop)
-        except BaseException as error:  # raised again in the calling thread
-            # Appended first: what the others then raise is only the cancelling.
-            errors.append(error)
-            stop.set()
-            native.cancel()
-
-    workers = [native.worker() for _ in range(count)]
-    running = [threading.Thread(target=run, args=(worker,), name="segue-scan") for worker in workers]
-    try:
-        for thread in running:
-            thread.start()
-        for thread in running:
-            while thread.is_alive():
-                thread.join(0.05)
-    except BaseException:
-        stop.set()
-        native.cancel()
-        for thread in running:
-            if thread.ident is not None:
-                thread.join()
-        raise
-    if errors:
-        raise next((error for error in errors if not isinstance(error, Cancelled)), errors[0])

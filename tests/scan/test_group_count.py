@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from segue import kernels
+from segue.arrow_count import count_groups
 from segue.errors import InvalidError, SchemaError
 from segue.relations import DataFile, ParquetRelation
-from segue.scan import CountPlan, DimensionJoin, GroupColumn, Unsupported, count_groups, group_count
+from segue.scan import CountPlan, DimensionJoin, GroupColumn, Unsupported, group_count
 
 
 def relation(paths, schema, partitions=None, partition_columns=()):
