@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import gc
-import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -67,11 +68,58 @@ def test_a_file_is_no_database(tmp_path: Path) -> None:
         segue.open(tmp_path / "f" / "db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(segue.StorageError, match="cannot make a database"):
-        segue.open(tmp_path / "db")
+READ_ONLY = """
+import os, sys, segue, pyarrow as pa
+from pathlib import Path
+root = Path(sys.argv[1])
+schema = pa.schema([("user", pa.int64()), ("at", pa.timestamp("us"))])
+with segue.open(root / "db") as db:
+    events = db.create_events("e", schema, key="user", time="at")
+    events.append(1, 0)
+    db.pipeline("e").write("fact").run()
+    events.append(2, 0)
+    # Everything once: what is imported later might lie where only root may read.
+    db.put_dimension("known", {"k": [1]}, key="k")
+    db.sql("SELECT COUNT(*) FROM fact", fresh=True).fetchall()
+    db.sql("SELECT COUNT(*) FROM e").fetchall()
+for folder, _, files in os.walk(root):
+    for file in files:
+        os.chmod(os.path.join(folder, file), 0o444)
+    os.chmod(folder, 0o555)
+if os.geteuid() == 0:  # root writes anywhere
+    os.setgid(65534)
+    os.setuid(65534)
+def refused(call, *args, **options):
+    try:
+        call(*args, **options)
+    except segue.StorageError as error:
+        assert "Permission denied" in str(error) and str(root) in error.filename, error
+    else:
+        raise AssertionError(f"{call} wrote into a read-only folder")
+refused(segue.open, root / "other")
+with segue.open(root / "db") as db:
+    refused(db.events, "e")
+    refused(db.create_events, "f", schema, key="user", time="at")
+    refused(db.put_dimension, "d", {"k": [1]}, key="k")
+    assert db.sql("SELECT COUNT(*) FROM fact").fetchall() == [(1,)]
+with segue.open(root / "db", mode="r") as db:
+    assert db.sql("SELECT COUNT(*) FROM e").fetchall() == [(2,)]
+    assert db.sql("SELECT COUNT(*) FROM fact", fresh=True).fetchall() == [(2,)]
+    refused(db.pipeline("e").write("fact").run)
+"""
+
+
+def test_a_directory_that_may_not_be_written() -> None:
+    root = Path(tempfile.mkdtemp(prefix="segue-read-only-"))  # pytest's own lets no other user in
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(root)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    finally:
+        for folder in (root, *root.rglob("*/")):
+            folder.chmod(0o755)
+        shutil.rmtree(root)
 
 
 @pytest.mark.parametrize("bad", [{"durability": "none"}, {"mode": "w"}])
