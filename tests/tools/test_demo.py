@@ -69,6 +69,20 @@ def test_every_event_is_counted_once(finished: tuple[Path, demo.DemoReport, list
     assert [tuple(row) for row in report.top] == rows[:10]
 
 
+def test_the_story_runs_natively_on_3_of_20_columns(
+    finished: tuple[Path, demo.DemoReport, list[demo.Act]],
+) -> None:
+    path, _, _ = finished
+    with segue.open(path, mode="r") as db:
+        plan = db.explain(STORY_QUERY)
+        assert plan.native
+        assert (set(plan.columns), plan.columns_total) == ({"artist_id", "country", "date"}, 20)
+        metrics = db.sql(STORY_QUERY).metrics
+        assert metrics.engine == "native"
+        assert (set(metrics.columns), metrics.columns_total) == ({"artist_id", "country", "date"}, 20)
+        assert set(metrics.columns_read or ()) == {"artist_id", "country"}, "the date costs no page"
+
+
 def test_each_act_has_its_figures_and_budgets(finished: tuple[Path, demo.DemoReport, list[demo.Act]]) -> None:
     _, report, acts = finished
     assert [act.title[:5] for act in acts] == ["Act 1", "Act 2", "Act 3"]
