@@ -32,6 +32,44 @@ std::string_view ArrayView::StringAt(int64_t i) const {
   return {};
 }
 
+bool ArrayView::StringWithin(int64_t i, std::string_view* out) const {
+  int64_t begin = 0;
+  int64_t end = 0;
+  switch (layout) {
+    case StringLayout::kOffsets32: {
+      const auto* o = static_cast<const int32_t*>(offsets_) + offset;
+      begin = o[i];
+      end = o[i + 1];
+      break;
+    }
+    case StringLayout::kOffsets64: {
+      const auto* o = static_cast<const int64_t*>(offsets_) + offset;
+      begin = o[i];
+      end = o[i + 1];
+      break;
+    }
+    case StringLayout::kView: {
+      const uint8_t* view = static_cast<const uint8_t*>(offsets_) + 16 * (offset + i);
+      const auto size = LoadAs<int32_t>(view);
+      if (size < 0) return false;
+      if (size <= 12) {
+        *out = {reinterpret_cast<const char*>(view + 4), static_cast<size_t>(size)};
+        return true;
+      }
+      const auto buffer = LoadAs<int32_t>(view + 8);
+      const auto start = LoadAs<int32_t>(view + 12);
+      if (buffer < 0 || buffer >= variadics_ || start < 0 || variadic_sizes_[buffer] - start < size) return false;
+      *out = {static_cast<const char*>(variadic_[buffer]) + start, static_cast<size_t>(size)};
+      return true;
+    }
+    case StringLayout::kNone:
+      return false;
+  }
+  if (begin < first_byte_ || end < begin || end > last_byte_) return false;
+  *out = {reinterpret_cast<const char*>(bytes_) + begin, static_cast<size_t>(end - begin)};
+  return true;
+}
+
 int64_t ArrayView::IndexAt(int64_t i) const {
   switch (index_width) {
     case 1:
@@ -62,11 +100,23 @@ Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const 
     if (format[0] == 'v') {
       view.layout = StringLayout::kView;
       view.variadic_ = array.n_buffers > 2 ? array.buffers + 2 : nullptr;
+      // The last buffer holds the sizes of the others.
+      view.variadics_ = array.n_buffers > 3 ? array.n_buffers - 3 : 0;
+      view.variadic_sizes_ = view.variadics_ > 0 ? static_cast<const int64_t*>(buffer(array.n_buffers - 1)) : nullptr;
     } else {
       view.layout = (format[0] == 'U' || format[0] == 'Z') ? StringLayout::kOffsets64 : StringLayout::kOffsets32;
       view.bytes_ = static_cast<const uint8_t*>(buffer(2));
     }
     if (array.length > 0 && view.offsets_ == nullptr) return broken("no offsets buffer");
+    if (array.length > 0 && view.layout == StringLayout::kOffsets32) {
+      const auto* offsets = static_cast<const int32_t*>(view.offsets_) + array.offset;
+      view.first_byte_ = offsets[0];
+      view.last_byte_ = offsets[array.length];
+    } else if (array.length > 0 && view.layout == StringLayout::kOffsets64) {
+      const auto* offsets = static_cast<const int64_t*>(view.offsets_) + array.offset;
+      view.first_byte_ = offsets[0];
+      view.last_byte_ = offsets[array.length];
+    }
     return view;
   }
   view.values = static_cast<const uint8_t*>(buffer(1));

@@ -58,6 +58,10 @@ class ArrayView {
   }
   // kString and kBinary, any layout; undefined for a null slot.
   std::string_view StringAt(int64_t i) const;
+  // The same for memory that its owner may be changing: reads where the string
+  // lies once, and says false unless that is inside the array's bytes as they
+  // were when the view was made. Copy the bytes before looking at them twice.
+  bool StringWithin(int64_t i, std::string_view* out) const;
   // kDictionary: the index of slot i (not null), widened.
   int64_t IndexAt(int64_t i) const;
   // Strings: both read the same memory, hence (while both live) hold the same values.
@@ -71,6 +75,10 @@ class ArrayView {
   const void* offsets_ = nullptr;
   const uint8_t* bytes_ = nullptr;
   const void** variadic_ = nullptr;  // string_view data buffers
+  int64_t variadics_ = 0;
+  const int64_t* variadic_sizes_ = nullptr;
+  int64_t first_byte_ = 0;  // the strings of the view lie in [first_byte_, last_byte_) of bytes_
+  int64_t last_byte_ = 0;
 };
 
 // Checks buffer presence and, for dictionaries, that every valid index is in range.

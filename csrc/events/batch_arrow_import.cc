@@ -1,9 +1,18 @@
 // AppendArrow: Arrow record batches into a ColumnBatch.
+//
+// The caller's buffers may be changed by their owner (a numpy array that another
+// thread writes into) while they are read here. So everything that decides over
+// memory or over what is valid - lengths, dictionary indices, null bits, UTF-8 -
+// is read once, or copied first and then checked on the copy. Which of the old
+// and the new values are taken is undefined, cell by cell.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/utf8.h"
 #include "events/batch_arrow.h"
@@ -111,22 +120,28 @@ class ColumnAppender {
 
   bool Null(size_t row) const { return !valid_.empty() && valid_[row] == 0; }
 
+  Status BadNull(size_t row) const {
+    return Status::Schema(column_.field.name, "column '" + column_.field.name + "', row " + std::to_string(row) +
+                                                  ": null in a column that takes none (" +
+                                                  (column_.is_key ? "key" : "not nullable or the time column") +
+                                                  "); fill it or drop the row");
+  }
+  Status BadArray(size_t row, const char* what) const {
+    return Status::Schema(column_.field.name,
+                          "column '" + column_.field.name + "', row " + std::to_string(row) +
+                              ": not a well-formed Arrow array, or changed while it was read: " + what);
+  }
+
+  // Of the rows themselves; AppendFromDictionary adds those whose entry is null.
   Status ReadNulls() {
-    const bool entries = view_.dictionary != nullptr && view_.dictionary->MayHaveNulls();
-    if (!view_.MayHaveNulls() && !entries) return Status();
+    if (!view_.MayHaveNulls()) return Status();
     valid_.resize(n_);
     size_t nulls = 0;
     for (size_t i = 0; i < n_; ++i) {
-      const auto row = static_cast<int64_t>(i);
-      const bool null = view_.IsNull(row) || (entries && view_.dictionary->IsNull(view_.IndexAt(row)));
+      const bool null = view_.IsNull(static_cast<int64_t>(i));
       valid_[i] = null ? 0 : 1;
       nulls += null ? 1 : 0;
-      if (null && required_) {
-        return Status::Schema(column_.field.name, "column '" + column_.field.name + "', row " + std::to_string(i) +
-                                                      ": null in a column that takes none (" +
-                                                      (column_.is_key ? "key" : "not nullable or the time column") +
-                                                      "); fill it or drop the row");
-      }
+      if (null && required_) return BadNull(i);
     }
     if (nulls == 0) valid_.clear();
     return Status();
@@ -217,9 +232,11 @@ class ColumnAppender {
       for (size_t i = 0; i < n_; ++i) {
         D value{};
         const S source = LoadAs<S>(in + i * sizeof(S));
-        if (Null(i) || exact(source, &value)) continue;
-        return BadValue(i, Show(source),
-                        why != nullptr ? why : "does not fit " + TypeName(column_.field.type) + " exactly");
+        if (!Null(i) && !exact(source, &value)) {
+          return BadValue(i, Show(source),
+                          why != nullptr ? why : "does not fit " + TypeName(column_.field.type) + " exactly");
+        }
+        std::memcpy(static_cast<void*>(out + i), &value, sizeof(D));  // it may have become another one
       }
     }
     ZeroNulls(out);
@@ -341,21 +358,31 @@ class ColumnAppender {
     const bool binary = column_.field.type.id == TypeId::kBinary;
     if (from == TypeId::kDictionary) return binary ? BadType() : AppendFromDictionary();
     if (from != TypeId::kString && !(binary && from == TypeId::kBinary)) return BadType();
-    if (!binary) {
-      SEGUE_RETURN_IF_ERROR(CheckText());
+    const auto string_at = [this](size_t i, std::string_view* value) {
+      return view_.StringWithin(static_cast<int64_t>(i), value);
+    };
+    if (!column_.coded) {
+      SEGUE_RETURN_IF_ERROR(AppendBytes(string_at, old_, to_));
+      return binary ? Status() : CheckText(*to_, old_);
     }
-    if (column_.coded) {
-      DistinctStrings distinct;
-      RawVector<int32_t> local(n_);
-      for (size_t i = 0; i < n_; ++i) local[i] = Null(i) ? -1 : distinct.Add(view_.StringAt(static_cast<int64_t>(i)));
-      return AppendCodes(local, distinct.values());
-    }
-    return AppendBytes([this](size_t i) { return view_.StringAt(static_cast<int64_t>(i)); });
+    ColumnData copy;
+    SEGUE_RETURN_IF_ERROR(AppendBytes(string_at, 0, &copy));
+    SEGUE_RETURN_IF_ERROR(CheckText(copy, 0));
+    DistinctStrings distinct;
+    RawVector<int32_t> local(n_);
+    for (size_t i = 0; i < n_; ++i) local[i] = Null(i) ? -1 : distinct.Add(StringIn(copy, i));
+    return AppendCodes(local, distinct.values());
   }
 
-  Status CheckText() const {
+  static std::string_view StringIn(const ColumnData& column, size_t row) {
+    const uint32_t begin = column.offsets[row];
+    return {reinterpret_cast<const char*>(column.values.data()) + begin, column.offsets[row + 1] - begin};
+  }
+
+  // Of our copy, whose rows [begin, begin + n) are the batch's.
+  Status CheckText(const ColumnData& column, size_t begin) const {
     for (size_t i = 0; i < n_; ++i) {
-      if (!Null(i) && !IsUtf8(view_.StringAt(static_cast<int64_t>(i)))) return BadText(i);
+      if (!Null(i) && !IsUtf8(StringIn(column, begin + i))) return BadText(i);
     }
     return Status();
   }
@@ -363,27 +390,56 @@ class ColumnAppender {
     return BadValue(row, "a string", "is not valid UTF-8; decode it first or make the column binary");
   }
 
+  Status NullEntry(size_t row) {
+    if (required_) return BadNull(row);
+    if (valid_.empty()) valid_.assign(n_, 1);
+    valid_[row] = 0;
+    return Status();
+  }
+
   Status AppendFromDictionary() {
-    // Only the entries that rows use are checked and interned: a slice of a
-    // large table carries the whole table's dictionary.
-    std::vector<int32_t> place(static_cast<size_t>(view_.dictionary->length), -1);
-    std::vector<std::string_view> used;
+    // Only the entries that rows use are copied, checked and interned: a slice of
+    // a large table carries the whole table's dictionary.
+    const ArrayView& dictionary = *view_.dictionary;
+    const auto entries = static_cast<uint64_t>(dictionary.length);
+    std::vector<int32_t> place(static_cast<size_t>(entries), -1);
+    std::string bytes;
+    std::vector<size_t> ends;
     RawVector<int32_t> local(n_);
     for (size_t i = 0; i < n_; ++i) {
       local[i] = -1;
       if (Null(i)) continue;
       const int64_t index = view_.IndexAt(static_cast<int64_t>(i));
+      if (static_cast<uint64_t>(index) >= entries) return BadArray(i, "a dictionary index is out of range");
       int32_t& entry = place[static_cast<size_t>(index)];
       if (entry < 0) {
-        const std::string_view value = view_.dictionary->StringAt(index);
-        if (!IsUtf8(value)) return BadText(i);
-        entry = static_cast<int32_t>(used.size());
-        used.push_back(value);
+        if (dictionary.IsNull(index)) {
+          SEGUE_RETURN_IF_ERROR(NullEntry(i));
+          continue;
+        }
+        std::string_view value;
+        if (!dictionary.StringWithin(index, &value)) return BadArray(i, "a string lies outside of its buffer");
+        const size_t begin = bytes.size();
+        bytes.append(value);
+        if (!IsUtf8(std::string_view(bytes).substr(begin))) return BadText(i);
+        entry = static_cast<int32_t>(ends.size());
+        ends.push_back(bytes.size());
       }
       local[i] = entry;
     }
+    std::vector<std::string_view> used;
+    used.reserve(ends.size());
+    for (size_t begin = 0; const size_t end : ends) {
+      used.push_back(std::string_view(bytes).substr(begin, end - begin));
+      begin = end;
+    }
     if (column_.coded) return AppendCodes(local, used);
-    return AppendBytes([&](size_t i) { return used[static_cast<size_t>(local[i])]; });
+    return AppendBytes(
+        [&](size_t i, std::string_view* value) {
+          *value = used[static_cast<size_t>(local[i])];
+          return true;
+        },
+        old_, to_);
   }
 
   // local[i] indexes `values`; -1 for null.
@@ -395,31 +451,29 @@ class ColumnAppender {
     return Status();
   }
 
+  // Copies the strings into rows [old, old + n) of *to. string_at(row, &value) is asked once a row.
   template <typename StringAt>
-  Status AppendBytes(StringAt string_at) {
-    if (to_->offsets.empty()) to_->offsets.push_back(0);
-    const size_t base = to_->values.size();
-    size_t total = base;
-    to_->offsets.resize(old_ + n_ + 1);
+  Status AppendBytes(StringAt string_at, size_t old, ColumnData* to) const {
+    if (to->offsets.empty()) to->offsets.push_back(0);
+    size_t position = to->values.size();
+    to->offsets.resize(old + n_ + 1);
     for (size_t i = 0; i < n_; ++i) {
-      if (!Null(i)) {
-        const size_t size = string_at(i).size();
-        if (size > std::numeric_limits<uint32_t>::max() - total) {
-          return Status::Invalid("column '" + column_.field.name +
-                                 "' would hold 4 GiB or more in one batch; append fewer rows at a time");
-        }
-        total += size;
+      std::string_view value;
+      if (!Null(i) && !string_at(i, &value)) return BadArray(i, "a string lies outside of its buffer");
+      if (value.size() > std::numeric_limits<uint32_t>::max() - position) {
+        return Status::Invalid("column '" + column_.field.name +
+                               "' would hold 4 GiB or more in one batch; append fewer rows at a time");
       }
-      to_->offsets[old_ + i + 1] = static_cast<uint32_t>(total);
-    }
-    to_->values.resize(total);
-    size_t position = base;
-    for (size_t i = 0; i < n_; ++i) {
-      if (Null(i)) continue;
-      const std::string_view value = string_at(i);
-      if (!value.empty()) std::memcpy(to_->values.data() + position, value.data(), value.size());
+      if (position + value.size() > to->values.size()) {
+        // About what the rest will take, if it is like what there is.
+        const size_t rest = (position / (old + i + 1) + 1) * (n_ - i);
+        to->values.resize(std::max(position + value.size() + rest, to->values.size() + to->values.size() / 2));
+      }
+      if (!value.empty()) std::memcpy(to->values.data() + position, value.data(), value.size());
       position += value.size();
+      to->offsets[old + i + 1] = static_cast<uint32_t>(position);
     }
+    to->values.resize(position);
     return Status();
   }
 
