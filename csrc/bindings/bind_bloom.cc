@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/hash.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "events/bloom.h"
 
 namespace segue::bindings {
@@ -137,7 +138,7 @@ void HashNumpy(const py::array& keys, Hashes* out) {
   const T* values = array.data();
   const auto n = static_cast<size_t>(array.size());
   out->values.resize(n);
-  const py::gil_scoped_release unlocked;
+  const GilRelease unlocked;
   for (size_t i = 0; i < n; ++i) {
     out->values[i] = HashU64(static_cast<uint64_t>(static_cast<int64_t>(values[i])));
   }
@@ -176,7 +177,7 @@ Hashes HashKeys(const py::object& keys) {
     const ArrowArray* array = ArrayFromCapsule(pair[1]);
     Status status;
     {
-      const py::gil_scoped_release unlocked;
+      const GilRelease unlocked;
       status = HashArrow(*schema, *array, &out);
     }
     ThrowIfError(status);
@@ -213,7 +214,7 @@ Hashes GivenHashes(const HashArray& array) {
 void InChunks(size_t total, const std::function<void(size_t, size_t)>& f) {
   for (size_t begin = 0; begin < total; begin += kChunk) {
     {
-      const py::gil_scoped_release unlocked;
+      const GilRelease unlocked;
       f(begin, std::min(kChunk, total - begin));
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -314,7 +315,7 @@ True
           [](const BloomFilter& self) {
             std::string out;
             {
-              const py::gil_scoped_release unlocked;
+              const GilRelease unlocked;
               self.Serialize(&out);
               PutFixed<uint32_t>(&out, Crc32c(out.data(), out.size()));
             }

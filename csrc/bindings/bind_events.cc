@@ -7,6 +7,7 @@
 
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "bindings/interrupt.h"
 #include "bindings/logging.h"
 #include "bindings/row_api.h"
@@ -67,6 +68,7 @@ class ScanStream {
                    std::move(sequence_name)) {}
 
     Result<bool> Next(ArrowArray* out) {
+      SEGUE_RETURN_IF_ERROR(error = store->CheckProcess());
       ColumnBatch batch;
       Result<bool> more = scanner.Next(&batch);
       if (more.ok() && *more) {
@@ -118,6 +120,7 @@ class PySnapshot {
 
  private:
   const std::shared_ptr<const Snapshot>& Get() const {
+    ThrowIfError(store_->CheckProcess());
     if (!snapshot_) ThrowIfError(Status::Closed("the snapshot is closed"));
     return snapshot_;
   }
@@ -150,7 +153,7 @@ Result<ColumnBatch> ReadOne(const StoreSchema& schema, const Interners& interner
 template <typename Read>
 py::tuple Append(EventStore* store, const std::string& token, Read read) {
   Result<SequenceRange> range = [&]() -> Result<SequenceRange> {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     SEGUE_ASSIGN_OR_RETURN(ColumnBatch batch, read());
     return store->AppendBatch(std::move(batch), token);
   }();
@@ -339,7 +342,7 @@ void BindEvents(py::module_& m) {
             const std::shared_ptr<Env> target = EnvFrom(env);
             Status status;
             {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               status = EventStore::Create(target.get(), path, store_schema, window);
             }
             ThrowIfError(status);
@@ -353,7 +356,7 @@ void BindEvents(py::module_& m) {
             const StoreOptions parsed = OptionsFrom(durability, read_only, options);
             std::shared_ptr<Env> target = EnvFrom(env);
             Result<StorePtr> store = [&]() -> Result<StorePtr> {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               return EventStore::Open(std::move(target), path, parsed);
             }();
             return Unwrap(std::move(store));
@@ -415,15 +418,23 @@ void BindEvents(py::module_& m) {
       .def("snapshot",
            [](const StorePtr& self) {
              Result<std::shared_ptr<const Snapshot>> snapshot = [&] {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                return self->GetSnapshot();
              }();
              return PySnapshot(self, Unwrap(std::move(snapshot)));
            })
+      .def("refresh",
+           [](EventStore& self) {
+             Result<uint64_t> sequence = [&] {
+               const GilRelease release;
+               return self.Refresh();
+             }();
+             return Unwrap(std::move(sequence));
+           })
       .def("sync",
            [](EventStore& self) {
              Result<uint64_t> synced = [&] {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                return self.Sync();
              }();
              return Unwrap(std::move(synced));
@@ -432,7 +443,7 @@ void BindEvents(py::module_& m) {
            [](EventStore& self) {
              Status status;
              {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                status = self.Flush();
              }
              ThrowIfError(status);
@@ -443,11 +454,11 @@ void BindEvents(py::module_& m) {
             SignalCheck signals;
             std::optional<py::error_already_set> raised;
             Result<uint64_t> files = [&] {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               return self.Compact([&](const CompactionProgress& now) -> Status {
                 SEGUE_RETURN_IF_ERROR(signals());
                 if (progress.is_none()) return Status();
-                const py::gil_scoped_acquire gil;
+                const GilAcquire gil;
                 try {
                   progress(now.bytes_done, now.bytes_left);
                 } catch (py::error_already_set& error) {
@@ -467,7 +478,7 @@ void BindEvents(py::module_& m) {
           [](EventStore& self, int64_t before, uint64_t taken) {
             SignalCheck signals;
             const Result<ExpireResult> result = [&] {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               return self.Expire(before, taken, [&] { return signals(); });
             }();
             signals.Throw(result.status());
@@ -480,7 +491,7 @@ void BindEvents(py::module_& m) {
            [](EventStore& self) {
              Status status;
              {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                status = self.Verify();
              }
              ThrowIfError(status);
@@ -490,7 +501,7 @@ void BindEvents(py::module_& m) {
           [](EventStore& self, uint64_t sequence) {
             Status status;
             {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               status = self.RecordHandoff(sequence);
             }
             ThrowIfError(status);
@@ -499,7 +510,7 @@ void BindEvents(py::module_& m) {
       .def("stats",
            [](EventStore& self) {
              Result<StoreStats> stats = [&] {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                return self.Stats();
              }();
              return StatsDict(Unwrap(std::move(stats)));
@@ -508,7 +519,7 @@ void BindEvents(py::module_& m) {
            [](EventStore& self) {
              Status status;
              {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                status = self.Close();
              }
              ThrowIfError(status);

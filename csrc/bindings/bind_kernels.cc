@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "bindings/interrupt.h"
 #include "pipeline/big_sort.h"
 #include "pipeline/hash_partition.h"
@@ -65,7 +66,7 @@ py::array_t<int32_t> HashStream(const py::object& capsule, const std::optional<s
   };
   Status status;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     status = run();
     const StreamReader dropped = std::move(reader);
   }
@@ -82,7 +83,7 @@ class PySortedStream : public ArrowStream {
     SortMetrics m;
     uint64_t peak = 0;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       const std::lock_guard<std::mutex> lock(mutex_);
       m = sort_->metrics();
       peak = sort_->peak_memory();
@@ -124,7 +125,7 @@ std::shared_ptr<PySortedStream> RunBigSort(const py::object& capsule,
   };
   Status status;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     status = run();
     const StreamReader dropped = std::move(reader);
     if (!status.ok()) sort.reset();  // removes its spill files
@@ -140,7 +141,7 @@ class PyJoinStream : public ArrowStream {
       : ArrowStream(std::move(schema), [join](ArrowArray* out) { return join->Next(out); }), join_(std::move(join)) {}
 
   int64_t dropped() {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     const std::lock_guard<std::mutex> lock(mutex_);
     return join_->dropped();
   }
@@ -193,7 +194,7 @@ void BindKernels(py::module_& m) {
       .def(py::init([](const py::object& stream, const std::string& key) {
              StreamReader reader = TakeStream(stream);
              Result<std::shared_ptr<const BroadcastTable>> table = [&] {
-               const py::gil_scoped_release release;
+               const GilRelease release;
                Result<std::shared_ptr<const BroadcastTable>> made =
                    BroadcastTable::Make(&reader, key, std::nullopt, nullptr);
                const StreamReader dropped = std::move(reader);

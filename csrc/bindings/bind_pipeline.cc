@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "bindings/interrupt.h"
 #include "pipeline/etl_job.h"
 
@@ -94,7 +95,7 @@ class PyEtlJob {
         job_(Unwrap(EtlJob::Make(std::move(options)))) {}
   // Streams that are still open keep the job; else it closes here.
   ~PyEtlJob() {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     job_.reset();
   }
 
@@ -104,7 +105,7 @@ class PyEtlJob {
     StreamReader reader = TakeStream(dimension);
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       status = job_->AddJoin(&reader, on, key, columns, type);
     }
     ThrowIfError(status);
@@ -114,7 +115,7 @@ class PyEtlJob {
     StreamReader reader = TakeStream(stream);
     SignalCheck signals;
     Result<int64_t> rows = [&] {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       Result<int64_t> consumed = job_->Consume(&reader, std::ref(signals));
       const StreamReader dropped = std::move(reader);  // its release may need the GIL of another thread
       return consumed;
@@ -127,7 +128,7 @@ class PyEtlJob {
     SignalCheck signals;
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       status = job_->Finish(std::ref(signals));
     }
     signals.Throw(status);
@@ -156,7 +157,7 @@ class PyEtlJob {
     if (split < 0) throw py::index_error("split " + std::to_string(split) + " is negative");
     if (first_bucket < 0 || (last_bucket && *last_bucket < 0)) throw py::index_error("a bucket number is negative");
     Result<std::unique_ptr<EtlStream>> stream = [&] {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       return job_->Read(static_cast<size_t>(split), row_group_rows,
                         static_cast<uint32_t>(std::min<int64_t>(first_bucket, UINT32_MAX)),
                         static_cast<uint32_t>(std::min<int64_t>(last_bucket.value_or(UINT32_MAX), UINT32_MAX)));
@@ -168,7 +169,7 @@ class PyEtlJob {
 
   py::dict Metrics() const {
     const EtlMetrics m = [&] {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       return job_->metrics();
     }();
     py::dict out;
@@ -196,7 +197,7 @@ class PyEtlJob {
 
   void Cancel() { job_->Cancel(); }
   void Close() {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     job_->Close();
   }
 
@@ -215,7 +216,7 @@ void BindPipeline(py::module_& m) {
   stream.def_property_readonly(
       "bucket_ranges",
       [](PyEtlStream& self) {
-        const py::gil_scoped_release release;
+        const GilRelease release;
         return self.bucket_ranges();
       },
       "(first, last) bucket of each batch produced so far, both inclusive.");

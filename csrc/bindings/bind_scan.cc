@@ -9,6 +9,7 @@
 
 #include "base/arrow_array.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "scan/arrow_keys.h"
 #include "scan/parquet_footer.h"
 #include "scan/scanner.h"
@@ -47,7 +48,7 @@ class PyDecompressor : public Decompressor {
   void SetCodec(size_t slot, py::object codec) { codecs_[slot] = std::move(codec); }
 
   Result<std::string_view> Decompress(size_t slot, std::string_view input, size_t size) override {
-    py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     try {
       const auto view = py::memoryview::from_memory(input.data(), static_cast<py::ssize_t>(input.size()));
       py::object buffer = codecs_[slot].attr("decompress")(view, size);
@@ -138,7 +139,7 @@ class PyScanWorker {
     }
     Status status;
     {
-      py::gil_scoped_release nogil;
+      const GilRelease nogil;
       status = worker_->CountRowGroup(path, rows, group);
     }
     ThrowIfError(status);
@@ -165,7 +166,7 @@ class PyScanWorker {
       bool more = true;
       Status status;
       {
-        py::gil_scoped_release nogil;
+        const GilRelease nogil;
         status = [&]() -> Status {
           SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<BatchReader> batch, stream.Next());
           more = batch != nullptr;
@@ -221,7 +222,7 @@ class PyGroupScan {
     std::vector<uint32_t> ids = ToVector<uint32_t>(fold);
     Status status;
     {
-      py::gil_scoped_release nogil;
+      const GilRelease nogil;
       status = dictionary->SeedNumbers(keys.data(), static_cast<size_t>(keys.size()), std::move(ids), groups);
     }
     ThrowIfError(status);
@@ -235,7 +236,7 @@ class PyGroupScan {
     std::vector<uint32_t> ids = ToVector<uint32_t>(fold);
     Status status;
     {
-      py::gil_scoped_release nogil;
+      const GilRelease nogil;
       status = [&]() -> Status {
         std::vector<std::unique_ptr<BatchReader>> batches;
         std::vector<std::string_view> keys;
@@ -271,7 +272,7 @@ class PyGroupScan {
     if (state_->counting != 0) ThrowIfError(Status::Invalid("a worker is still counting"));
     if (state_->finished.exchange(true)) ThrowIfError(Status::Closed("this scan is finished; start another"));
     Result<GroupCounts> result = [&] {
-      py::gil_scoped_release nogil;
+      const GilRelease nogil;
       return state_->scan.Finish();
     }();
     GroupCounts counts = Unwrap(std::move(result));

@@ -8,6 +8,7 @@
 #include "base/arrow_array.h"
 #include "base/env.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "events/batch_arrow.h"
 #include "events/bit_pack.h"
 #include "events/block_encoding.h"
@@ -285,7 +286,7 @@ class TestReader {
     const size_t n = blocks ? blocks->size() : reader_->blocks().size();
     Status status;
     {
-      const py::gil_scoped_release unlocked;
+      const GilRelease unlocked;
       for (size_t i = 0; i < n && status.ok(); ++i) {
         batches.emplace_back();
         status = reader_->ReadBlock(blocks ? (*blocks)[i] : i, wanted, &batches.back());
@@ -332,7 +333,7 @@ class TestReader {
   void Verify() const {
     Status status;
     {
-      const py::gil_scoped_release unlocked;
+      const GilRelease unlocked;
       status = reader_->Verify();
     }
     ThrowIfError(status);
@@ -375,7 +376,7 @@ py::dict WriteSstable(const std::string& path, const TestBatch& batch,
   };
   Result<SstMeta> meta = Status::Invalid("not written");
   {
-    const py::gil_scoped_release unlocked;
+    const GilRelease unlocked;
     meta = write();
   }
   return MetaDict(Unwrap(std::move(meta)));

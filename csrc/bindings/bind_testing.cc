@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "events/leases.h"
 #include "events/wal_reader.h"
 #include "events/wal_writer.h"
@@ -26,7 +27,7 @@ using SharedEnv = std::shared_ptr<Env>;
 // ThrowIfError and Unwrap want the GIL; a call that ran without it takes it here.
 void Check(const Status& status) {
   if (status.ok()) return;
-  const py::gil_scoped_acquire gil;
+  const GilAcquire gil;
   ThrowIfError(status);
 }
 
@@ -153,7 +154,7 @@ void BindEnvs(py::module_& m) {
           "crash",
           [](const MemEnv& e, const std::string& keep, uint64_t seed) {
             const CrashKeep kept = ParseKeep(keep);
-            const py::gil_scoped_release release;
+            const GilRelease release;
             return std::shared_ptr<MemEnv>(e.Crash(kept, seed));
           },
           py::arg("keep") = "none", py::arg("seed") = 0,

@@ -12,6 +12,7 @@
 
 #include "base/arrow_array.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 
 namespace segue::bindings {
 
@@ -23,7 +24,7 @@ class SignalCheck {
     const auto now = std::chrono::steady_clock::now();
     if (now < next_) return Status();
     next_ = now + std::chrono::milliseconds(50);
-    const pybind11::gil_scoped_acquire gil;
+    const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return Status();
     error_.emplace();  // takes the pending exception, so that clean-up runs without one
     return Status::Cancelled("interrupted");
@@ -117,7 +118,7 @@ void BindStream(Class& bound) {
           [](Stream& self) {
             Status status;
             {
-              const py::gil_scoped_release release;
+              const GilRelease release;
               status = self.status();
             }
             ThrowIfError(status);
@@ -129,7 +130,7 @@ void BindStream(Class& bound) {
 inline StreamReader TakeStream(const pybind11::handle& capsule) {
   ArrowArrayStream* stream = StreamFromCapsule(capsule);
   Result<StreamReader> reader = [&] {
-    const pybind11::gil_scoped_release release;
+    const GilRelease release;
     return StreamReader::Make(stream);
   }();
   return Unwrap(std::move(reader));

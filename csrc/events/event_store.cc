@@ -67,34 +67,32 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
   if (!options.read_only) {
     SEGUE_ASSIGN_OR_RETURN(lock_file, env->LockFile(JoinPath(dir, "LOCK")));
   }
-  // A reader beside a live writer may find that a flush replaced files between
-  // its look at the manifest and its look at them: then it looks again.
-  constexpr int kAttempts = 20;
-  for (int attempt = 1;; ++attempt) {
-    SEGUE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Load(env.get(), JoinPath(dir, kManifestName)));
-    const std::string before = manifest.Serialize();
-    SEGUE_ASSIGN_OR_RETURN(StoreSchema schema, StoreSchema::Parse(manifest.schema));
-    auto core = std::make_shared<StoreCore>(env, dir, std::move(schema));
-    std::shared_ptr<EventStore> store(new EventStore(std::move(core), options, std::move(manifest)));
-    const Status recovered = store->Recover();
-    if (options.read_only) {
-      SEGUE_ASSIGN_OR_RETURN(const Manifest after, Manifest::Load(env.get(), JoinPath(dir, kManifestName)));
-      if (after.Serialize() != before && attempt < kAttempts) continue;
-      SEGUE_RETURN_IF_ERROR(recovered);
-      return store;
-    }
-    SEGUE_RETURN_IF_ERROR(recovered);
-    // Made here, so that readers need the right to write in this folder only.
-    SEGUE_RETURN_IF_ERROR(env->CreateDirs(JoinPath(dir, kLeaseFolder)));
-    store->lock_file_ = std::move(lock_file);
-    store->threads_.emplace_back(&EventStore::FlushLoop, store.get());
-    store->threads_.emplace_back(&EventStore::MergeLoop, store.get());
-    store->threads_.emplace_back(&EventStore::CompactionLoop, store.get());
-    if (options.durability == Durability::kInterval) {
-      store->threads_.emplace_back(&EventStore::IntervalLoop, store.get());
-    }
+  SEGUE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Load(env.get(), JoinPath(dir, kManifestName)));
+  SEGUE_ASSIGN_OR_RETURN(StoreSchema schema, StoreSchema::Parse(manifest.schema));
+  auto core = std::make_shared<StoreCore>(env, dir, std::move(schema));
+  std::shared_ptr<EventStore> store(new EventStore(std::move(core), options, std::move(manifest)), &EventStore::Delete);
+  if (options.read_only) {
+    store->replica_ = std::make_unique<Replica>(store->core_, store->manifest_.store_id);
+    SEGUE_RETURN_IF_ERROR(store->Refresh().status());
     return store;
   }
+  SEGUE_RETURN_IF_ERROR(store->Recover());
+  // Made here, so that readers need the right to write in this folder only.
+  SEGUE_RETURN_IF_ERROR(env->CreateDirs(JoinPath(dir, kLeaseFolder)));
+  store->lock_file_ = std::move(lock_file);
+  store->threads_.emplace_back(&EventStore::FlushLoop, store.get());
+  store->threads_.emplace_back(&EventStore::MergeLoop, store.get());
+  store->threads_.emplace_back(&EventStore::CompactionLoop, store.get());
+  if (options.durability == Durability::kInterval) {
+    store->threads_.emplace_back(&EventStore::IntervalLoop, store.get());
+  }
+  return store;
+}
+
+void EventStore::Delete(EventStore* store) {
+  // In a forked child it stays for ever: the parent's threads, which do not exist
+  // here, wait on its condition variables, and to destroy these would wait for them.
+  if (store->CheckProcess().ok()) delete store;
 }
 
 EventStore::~EventStore() {
@@ -105,21 +103,9 @@ EventStore::~EventStore() {
 
 std::string EventStore::store_id() const { return Hex(manifest_.store_id); }
 
-namespace {
+std::string EventStore::WalPath(uint64_t generation) const { return WalFile(core_->dir, generation); }
 
-std::string NumberedPath(const std::string& dir, const char* prefix, uint64_t number, const char* suffix) {
-  std::string digits = std::to_string(number);
-  if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');
-  return JoinPath(dir, prefix + digits + suffix);
-}
-
-}  // namespace
-
-std::string EventStore::WalPath(uint64_t generation) const {
-  return NumberedPath(core_->dir, "wal-", generation, ".log");
-}
-
-std::string EventStore::TablePath(uint64_t number) const { return NumberedPath(core_->dir, "sst-", number, ".sst"); }
+std::string EventStore::TablePath(uint64_t number) const { return TableFile(core_->dir, number); }
 
 Status EventStore::CheckProcess() const {
   if (ForkGeneration() == fork_) return {};
@@ -140,6 +126,32 @@ Status EventStore::CheckWritable() {
   return {};
 }
 
+// Takes over what the replica has now, in one step.
+Result<uint64_t> EventStore::Refresh() {
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
+  const std::lock_guard refreshing(refresh_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
+    if (!options_.read_only) return last_seq_;
+  }
+  SEGUE_RETURN_IF_ERROR(replica_->Refresh());
+  std::vector<std::shared_ptr<Memtable>> memtables = replica_->memtables();
+  const std::lock_guard sync_lock(sync_mutex_);
+  const std::lock_guard lock(mutex_);
+  manifest_ = replica_->manifest();
+  tables_ = replica_->tables();
+  lease_ = replica_->lease();
+  memtable_ = std::move(memtables.back());
+  memtables.pop_back();
+  immutables_.clear();
+  for (auto& memtable : memtables) immutables_.push_back({std::move(memtable), nullptr, {}, 0, 0, {}});
+  replica_tokens_ = replica_->tokens();
+  last_seq_ = replica_->last_seq();
+  synced_seq_ = replica_->synced_seq();
+  return last_seq_;
+}
+
 std::vector<MemtableView> EventStore::ViewsLocked() const {
   std::vector<MemtableView> views;
   views.push_back(memtable_->View());
@@ -151,11 +163,11 @@ Result<std::shared_ptr<const Snapshot>> EventStore::GetSnapshot() {
   SEGUE_RETURN_IF_ERROR(CheckProcess());
   const std::lock_guard lock(mutex_);
   if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
-  return std::make_shared<const Snapshot>(core_, last_seq_, ViewsLocked(), tables_);
+  return std::make_shared<const Snapshot>(core_, last_seq_, ViewsLocked(), tables_, lease_);
 }
 
 void EventStore::CountBloom(uint64_t probes, uint64_t useful) {
-  if (!CheckProcess().ok()) return;  // a scan that a forked child reads to its end
+  if (!CheckProcess().ok()) return;
   const std::lock_guard lock(mutex_);
   counters_.bloom_probes += probes;
   counters_.bloom_useful += useful;
@@ -195,7 +207,7 @@ Result<StoreStats> EventStore::Stats() {
       stats.table_rows += table.rows;
       stats.table_bytes += table.file_size;
     }
-    stats.tokens = tokens_.size();
+    stats.tokens = options_.read_only ? replica_tokens_ : tokens_.size();
   }
   const std::lock_guard lock(sync_mutex_);
   stats.synced_sequence = synced_seq_;
@@ -257,11 +269,9 @@ Status EventStore::RecordHandoff(uint64_t seq) {
 }
 
 Status EventStore::Close() {
-  if (!CheckProcess().ok()) {
-    for (std::thread& thread : threads_) thread.detach();  // the parent's; there is nothing to wait for
-    threads_.clear();
-    return {};
-  }
+  if (!CheckProcess().ok()) return {};  // the parent's; see Delete
+  // After a refresh under way: it is short.
+  const std::lock_guard refreshing(refresh_mutex_);
   uint64_t seq = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -291,6 +301,8 @@ Status EventStore::Close() {
   immutables_.clear();
   tables_.clear();
   memtable_.reset();
+  replica_.reset();
+  lease_.reset();
   if (!options_.read_only) {
     // What a snapshot still reads, or cannot go, is found at the next open.
     const Status reaped = reaper_->Reap();

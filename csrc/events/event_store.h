@@ -43,6 +43,7 @@
 #include "events/file_reaper.h"
 #include "events/manifest.h"
 #include "events/memtable.h"
+#include "events/replica.h"
 #include "events/snapshot.h"
 #include "events/table_writer.h"
 #include "events/time_windows.h"
@@ -168,6 +169,10 @@ class EventStore {
   std::string store_id() const;  // hex
   bool read_only() const { return options_.read_only; }
   bool commits() const { return options_.durability == Durability::kCommit; }
+  // kClosed in a forked child, where nothing may be touched, of snapshots and
+  // scans neither: the log is mapped by both processes, the threads exist in the
+  // parent only, a mutex may be held for ever.
+  Status CheckProcess() const;
 
   // `row` is packed by core().format and was checked. Visible on return, and
   // durable as well unless `acknowledge` is false: then WaitDurable is due.
@@ -191,6 +196,9 @@ class EventStore {
   // change. Refuses, in result.untaken, when rows of them are above `taken_seq`.
   using Poll = std::function<Status()>;
   Result<ExpireResult> Expire(int64_t before, uint64_t taken_seq, const Poll& poll);
+  // Read-only: shows what the writer has acknowledged by now. Returns the last
+  // sequence number, which snapshots from then on have. For the writer itself nothing to do.
+  Result<uint64_t> Refresh();
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
   void CountBloom(uint64_t probes, uint64_t useful);
   Result<StoreStats> Stats();
@@ -209,9 +217,9 @@ class EventStore {
     std::vector<TokenEntry> tokens;
   };
   using Token = std::pair<uint64_t, uint64_t>;  // 128-bit hash of the caller's string
-  static Token HashToken(std::string_view token);
 
   EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest);
+  static void Delete(EventStore* store);
 
   // event_store_recovery.cc
   Status Recover();
@@ -220,9 +228,6 @@ class EventStore {
   struct Replay;
   Status ReplayOne(const std::string& path, Replay* replay);
 
-  // In a forked child nothing may be touched: the log is mapped by both
-  // processes, the threads exist in the parent only, a mutex may be held for ever.
-  Status CheckProcess() const;
   Status CheckWritable();
   std::string WalPath(uint64_t generation) const;
   std::string TablePath(uint64_t number) const;
@@ -278,8 +283,13 @@ class EventStore {
   const uint64_t fork_;   // its ForkGeneration
   std::unique_ptr<FileLock> lock_file_;
 
+  std::mutex refresh_mutex_;          // one refresh at a time; taken before the others; guards what follows
+  std::unique_ptr<Replica> replica_;  // read-only: where manifest_, tables_ and memtables come from
+
   mutable std::mutex mutex_;  // guards what follows
   Manifest manifest_;
+  std::shared_ptr<const Lease> lease_;  // read-only: on tables_
+  size_t replica_tokens_ = 0;
   std::vector<std::shared_ptr<const SstReader>> tables_;  // of manifest_.tables, in their order
   std::shared_ptr<Memtable> memtable_;
   std::vector<TokenEntry> memtable_tokens_;

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <thread>
 
-#include "base/hash.h"
 #include "base/process.h"
 #include "events/event_store.h"
 #include "events/wal_payload.h"
@@ -15,9 +14,6 @@ namespace {
 // Batches below this go through the skiplist: as parts of their own they would
 // cost every read by key a look each.
 constexpr size_t kBatchRows = 64;
-
-constexpr uint64_t kTokenSeedHigh = 0x746F6B656E2D6869ULL;
-constexpr uint64_t kTokenSeedLow = 0x746F6B656E2D6C6FULL;
 
 // When flushes fall behind, the last waiting memtable fills no faster than the
 // oldest one drains, once this part of it is full; one append waits no longer than that.
@@ -42,10 +38,6 @@ class StallTimer {
 };
 
 }  // namespace
-
-EventStore::Token EventStore::HashToken(std::string_view token) {
-  return {HashBytes(token, kTokenSeedHigh), HashBytes(token, kTokenSeedLow)};
-}
 
 Result<std::shared_ptr<WalWriter>> EventStore::CreateWalLocked(uint64_t capacity) {
   WalHeader header;
@@ -240,6 +232,7 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
 
 Status EventStore::WaitDurable(uint64_t seq) {
   if (!commits()) return {};
+  SEGUE_RETURN_IF_ERROR(CheckProcess());
   const auto begin = Clock::now();
   const Status status = SyncTo(seq);
   commits_.Add(

@@ -8,21 +8,20 @@
 //    behind a torn tail, where stale records of the same generation could lie.
 // 3. Files that the manifest does not name are leftovers of a crash: removed.
 //
-// A reader (mode "r") does 1 and 2 in memory only and changes nothing.
+// A reader (mode "r") has a Replica instead.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <set>
 
-#include "base/hash.h"
 #include "events/event_store.h"
-#include "events/wal_payload.h"
 #include "events/wal_reader.h"
+#include "events/wal_replay.h"
 
 namespace segue {
 
 struct EventStore::Replay {
   bool any = false;            // a log was replayed before this one
-  uint64_t synced_seq = 0;     // rows up to it were certainly synced
   WalWriter* relog = nullptr;  // where to write the records again; null: nowhere
 };
 
@@ -58,7 +57,6 @@ Status EventStore::RecoverTables() {
     for (const TokenEntry& token : reader->tokens()) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
     tables_.push_back(std::move(reader));
   }
-  if (options_.read_only) return {};
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
   for (const std::string& name : names) {
     const std::string path = JoinPath(core_->dir, name);
@@ -85,47 +83,23 @@ Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
   // nothing in this one was acknowledged as durable, and it must not leave a hole.
   if (replay->any && reader->header().first_sequence > last_seq_ + 1) return {};
   replay->any = true;
-  uint64_t rows_before_sync = 0;
   WalRecord record;
   for (;;) {
     SEGUE_ASSIGN_OR_RETURN(const bool more, reader->Next(&record));
     if (!more) break;
     const uint64_t last = record.first_seq + record.count - 1;
     if (last <= manifest_.flushed_seq) continue;  // its memtable was flushed already
-    const Status malformed = Status::Corruption(
-        path, static_cast<int64_t>(reader->last_offset()),
-        "'" + path + "': a record before offset " + std::to_string(reader->last_offset()) + " does not fit the schema");
-    if (record.type == WalRecordType::kRows) {
-      if (record.count != 1 || !core_->format.Check(record.payload).ok()) return malformed;
-      const auto* row = reinterpret_cast<const uint8_t*>(record.payload.data());
-      std::string key;
-      core_->format.EncodeRowKey(row, &key);
-      memtable_->AddRow(key, core_->format.TimeAt(row), record.first_seq, record.payload);
-    } else {
-      BatchHeader header;
-      ColumnBatch batch;
-      if (!DecodeBatch(core_->schema, core_->interners, record.payload, record.count, &header, &batch)) {
-        return malformed;
-      }
-      if (batch.rows == 0) return malformed;
-      auto rows = std::make_shared<MemtableBatch>(core_->schema, std::move(batch));
-      rows->SetFirstSequence(record.first_seq);
-      memtable_->AddBatch(std::move(rows));
-      if (!header.token.empty()) {
-        const Token key = HashToken(header.token);
-        const TokenEntry entry{key.first, key.second, header.content_hash, record.first_seq, last};
-        tokens_.emplace(key, entry);
-        memtable_tokens_.push_back(entry);
-      }
+    std::optional<TokenEntry> token;
+    SEGUE_RETURN_IF_ERROR(ReplayRecord(*core_, record, path, memtable_.get(), &token));
+    if (token) {
+      tokens_.emplace(Token{token->token_hi, token->token_lo}, *token);
+      memtable_tokens_.push_back(*token);
     }
     if (replay->relog != nullptr) {
       SEGUE_RETURN_IF_ERROR(replay->relog->Append(record.type, record.first_seq, record.count, record.payload));
     }
-    if (options_.read_only) memtable_->MergeOnce();  // a reader has no thread for it
     last_seq_ = std::max(last_seq_, last);
-    if (reader->last_offset() <= reader->synced_to()) rows_before_sync = last;
   }
-  replay->synced_seq = std::max(replay->synced_seq, rows_before_sync);
   return {};
 }
 
@@ -161,24 +135,23 @@ Status EventStore::ReplayWals() {
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
 
   Replay replay;
-  replay.synced_seq = manifest_.flushed_seq;
   std::shared_ptr<WalWriter> relog;
   for (size_t i = 0; i < logs.size(); ++i) {
     const bool newest = i + 1 == logs.size();
-    if (newest && !options_.read_only) {
+    if (newest) {
       // As large as the old log: everything in it fits.
       SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
       replay.relog = relog.get();
     }
     SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, &replay));
-    if (options_.read_only || newest) continue;
+    if (newest) continue;
     SEGUE_RETURN_IF_ERROR(
         FlushOne({memtable_, nullptr, logs[i].path, last_seq_, logs[i].generation + 1, std::move(memtable_tokens_)}));
     memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
     memtable_tokens_.clear();
   }
-  synced_seq_ = options_.read_only ? std::min(replay.synced_seq, last_seq_) : last_seq_;
-  if (options_.read_only || !relog) return {};
+  synced_seq_ = last_seq_;
+  if (!relog) return {};
 
   SEGUE_RETURN_IF_ERROR(relog->Sync(relog->end_offset()));
   Manifest next = manifest_;

@@ -120,6 +120,10 @@ std::string Manifest::Serialize() const {
 
 Result<Manifest> Manifest::Load(Env* env, const std::string& path) {
   SEGUE_ASSIGN_OR_RETURN(const std::string bytes, env->ReadFile(path));
+  return Parse(path, bytes);
+}
+
+Result<Manifest> Manifest::Parse(const std::string& path, const std::string& bytes) {
   uint32_t version = 0;
   std::string_view body;
   SEGUE_RETURN_IF_ERROR(ReadFrame(path, bytes, &version, &body));
@@ -162,5 +166,21 @@ Result<Manifest> Manifest::Load(Env* env, const std::string& path) {
   if (fields.remaining() != 0) return malformed;
   return manifest;
 }
+
+namespace {
+
+std::string NumberedPath(const std::string& dir, const char* prefix, uint64_t number, const char* suffix) {
+  std::string digits = std::to_string(number);
+  if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');
+  return JoinPath(dir, prefix + digits + suffix);
+}
+
+}  // namespace
+
+std::string WalFile(const std::string& dir, uint64_t generation) {
+  return NumberedPath(dir, "wal-", generation, ".log");
+}
+
+std::string TableFile(const std::string& dir, uint64_t number) { return NumberedPath(dir, "sst-", number, ".sst"); }
 
 }  // namespace segue

@@ -40,6 +40,7 @@ struct Manifest {
   void DropTokens(const std::vector<TokenEntry>& taken);  // those that a table has now
 
   std::string Serialize() const;
+  static Result<Manifest> Parse(const std::string& path, const std::string& bytes);  // `path`: for errors
   static Result<Manifest> Load(Env* env, const std::string& path);
 };
 
@@ -47,5 +48,7 @@ struct Manifest {
 int64_t DayWindow(const StoreSchema& schema);
 
 inline constexpr char kManifestName[] = "MANIFEST";
+std::string WalFile(const std::string& dir, uint64_t generation);
+std::string TableFile(const std::string& dir, uint64_t number);
 
 }  // namespace segue

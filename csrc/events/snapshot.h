@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "events/leases.h"
 #include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/sstable_reader.h"
@@ -46,9 +47,14 @@ class Scanner;
 
 class Snapshot {
  public:
+  // `lease`: what keeps the tables' files from a writer in another process; null in the writer itself.
   Snapshot(std::shared_ptr<const StoreCore> core, uint64_t seq, std::vector<MemtableView> memtables,
-           std::vector<std::shared_ptr<const SstReader>> tables)
-      : core_(std::move(core)), seq_(seq), memtables_(std::move(memtables)), tables_(std::move(tables)) {}
+           std::vector<std::shared_ptr<const SstReader>> tables, std::shared_ptr<const Lease> lease)
+      : core_(std::move(core)),
+        lease_(std::move(lease)),
+        seq_(seq),
+        memtables_(std::move(memtables)),
+        tables_(std::move(tables)) {}
 
   uint64_t seq() const { return seq_; }
   const StoreCore& core() const { return *core_; }
@@ -57,6 +63,7 @@ class Snapshot {
  private:
   friend class Scanner;
   std::shared_ptr<const StoreCore> core_;
+  std::shared_ptr<const Lease> lease_;  // let go of after the tables
   uint64_t seq_;
   std::vector<MemtableView> memtables_;
   std::vector<std::shared_ptr<const SstReader>> tables_;

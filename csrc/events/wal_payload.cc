@@ -8,6 +8,9 @@
 namespace segue {
 namespace {
 
+constexpr uint64_t kTokenSeedHigh = 0x746F6B656E2D6869ULL;
+constexpr uint64_t kTokenSeedLow = 0x746F6B656E2D6C6FULL;
+
 void EncodeCoded(const Interner& interner, const ColumnData& column, size_t rows, std::string* out) {
   constexpr uint32_t kUnseen = UINT32_MAX;
   std::vector<int32_t> distinct;
@@ -148,6 +151,10 @@ bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::str
     }
   }
   return in.remaining() == 0;
+}
+
+std::pair<uint64_t, uint64_t> HashToken(std::string_view token) {
+  return {HashBytes(token, kTokenSeedHigh), HashBytes(token, kTokenSeedLow)};
 }
 
 }  // namespace segue

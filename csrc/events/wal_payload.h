@@ -15,6 +15,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 #include "events/column_batch.h"
@@ -33,5 +34,8 @@ uint64_t EncodeBatch(const StoreSchema& schema, const Interners& interners, cons
 // Decodes a batch record of `rows` rows. False when the bytes do not fit the schema.
 bool DecodeBatch(const StoreSchema& schema, const Interners& interners, std::string_view payload, size_t rows,
                  BatchHeader* header, ColumnBatch* batch);
+
+// What the store keeps of a token: 128 bits of the caller's string.
+std::pair<uint64_t, uint64_t> HashToken(std::string_view token);
 
 }  // namespace segue

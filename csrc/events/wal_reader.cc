@@ -8,6 +8,7 @@ namespace segue {
 namespace {
 
 constexpr uint64_t kChunk = uint64_t{1} << 20;  // stays in the second-level cache between copy and CRC
+constexpr uint64_t kTailChunk = uint64_t{16} << 10;
 
 std::string Hex(const uint8_t* bytes, size_t n) {
   constexpr char kDigits[] = "0123456789abcdef";
@@ -21,7 +22,7 @@ std::string Hex(const uint8_t* bytes, size_t n) {
 
 }  // namespace
 
-WalReader::WalReader(std::unique_ptr<RandomAccessFile> file) : file_(std::move(file)) {}
+WalReader::WalReader(std::unique_ptr<RandomAccessFile> file) : file_(std::move(file)), chunk_(kChunk) {}
 
 Result<std::unique_ptr<WalReader>> WalReader::Open(Env* env, const std::string& path, const StoreId& store_id) {
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env->NewRandomAccessFile(path));
@@ -98,7 +99,8 @@ Status WalReader::SeekTo(uint64_t offset) {
 Result<const uint8_t*> WalReader::View(uint64_t offset, uint64_t n) {
   if (n > capacity_ || offset > capacity_ - n) return static_cast<const uint8_t*>(nullptr);
   if (offset < buffer_begin_ || offset + n > buffer_end_) {
-    const uint64_t wanted = std::min(std::max(n, kChunk), capacity_ - offset);
+    const uint64_t wanted = std::min(std::max(n, chunk_), capacity_ - offset);
+    chunk_ = std::min(kChunk, 4 * chunk_);
     if (wanted > buffer_capacity_) {
       buffer_.reset(new uint8_t[wanted]);  // not zeroed
       buffer_capacity_ = wanted;
@@ -155,9 +157,11 @@ Result<bool> WalReader::Next(WalRecord* out) {
   // there, below the note, was damaged.
   SEGUE_RETURN_IF_ERROR(ReadSyncedWord());
   buffer_begin_ = buffer_end_ = 0;
+  chunk_ = kTailChunk;
   SEGUE_ASSIGN_OR_RETURN(found, ParseHere(out, &why));
   if (found) return true;
   buffer_begin_ = buffer_end_ = 0;  // the next call looks at the file again
+  chunk_ = kTailChunk;
   if (offset_ >= synced_to_) return false;
   return Status::Corruption(file_->path(), static_cast<int64_t>(offset_),
                             file_->path() + " is damaged at byte " + std::to_string(offset_) + ": " + why +

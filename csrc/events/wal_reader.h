@@ -40,6 +40,9 @@ class WalReader {
   // log meanwhile: look its successor up in the manifest.
   Result<bool> Next(WalRecord* out);
 
+  // Reads the note in the header again. kClosed as in Next.
+  Status ReadSyncedWord();
+
   // Where the record after the last one returned begins: a place to resume.
   uint64_t last_offset() const { return offset_; }
   // Goes on at `offset`, which last_offset() gave for this file and generation.
@@ -54,7 +57,6 @@ class WalReader {
   explicit WalReader(std::unique_ptr<RandomAccessFile> file);
 
   Status ReadHeader(const StoreId& store_id);
-  Status ReadSyncedWord();
   // Bytes [offset, offset + n) of the file, through the buffer; null past its end.
   Result<const uint8_t*> View(uint64_t offset, uint64_t n);
   // Parses the record at offset_; `why` says what is wrong when it is none.
@@ -71,6 +73,7 @@ class WalReader {
   uint64_t buffer_capacity_ = 0;
   uint64_t buffer_begin_ = 0;  // file offsets of the bytes in the buffer
   uint64_t buffer_end_ = 0;
+  uint64_t chunk_;  // how much to read at once: little at the end of a log that is followed
 };
 
 }  // namespace segue

@@ -57,6 +57,16 @@ Mode = Literal["rw", "r"]
 #: Begins the names of folders in ``tmp/`` that are being removed.
 _DROPPED = "dropped-"
 
+_all: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for database in _all:  # A thread that exists in the parent only may hold its lock.
+        database._mutex = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
 
 class WideningWarning(UserWarning):
     """A column of an event table will have another type in the warehouse."""
@@ -75,8 +85,8 @@ def open(  # noqa: A001 - segue.open is the name, like gzip.open
         What an append survives once it has returned: ``"commit"`` power loss, ``"os"`` a killed
         process, ``"interval"`` as ``"os"``, with a sync in the background every few milliseconds.
     mode
-        ``"rw"``, or ``"r"`` to read events beside the process that writes them. Pipelines and
-        `Database.put_dimension` work in both.
+        ``"rw"``, or ``"r"`` to read events beside the process that writes them, as they were when first
+        used or at the last `Database.refresh`. Pipelines and `Database.put_dimension` work in both.
 
     Examples
     --------
@@ -126,6 +136,7 @@ class Database:
         self._dimensions: dict[str, tuple[str, Dimension]] = {}
         self._open_directory()
         self._closed = False
+        _all.add(self)
 
     def _open_directory(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -336,12 +347,32 @@ class Database:
 
         with self._mutex:
             handle = self._events.get(own)
+            if handle is not None and handle.store_id != state.events[own].store_id:
+                handle.close()  # Its table was dropped by another process, and made anew.
             if handle is None or handle.closed:
                 handle = Events.open(
                     str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
                 )
                 self._own(own, handle)
             return handle
+
+    def refresh(self) -> None:
+        """With ``mode="r"``: let the event tables show what their writing process has acknowledged by now.
+
+        Closes tables that were dropped. Statements with ``fresh=True`` and pipeline runs begin with it.
+        """
+        self._require_open()
+        if self.mode == "rw":
+            return
+        state = self.catalog.read()
+        with self._mutex:
+            for name, handle in list(self._events.items()):
+                entry = state.events.get(name)
+                if entry is None or entry.store_id != handle.store_id:
+                    del self._events[name]
+                    handle.close()
+                elif not handle.closed:
+                    handle.refresh()
 
     def _require(self, state: CatalogState, name: Any, kind: str) -> str:
         """Return the own spelling of a table that must be of a kind."""
@@ -622,6 +653,7 @@ class Database:
             return own._taken(name, handle.store_id)
 
         handle.taken = taken
+        handle.owned = True
         self._events[name] = handle
 
     def _drop_dimension(self, name: str, force: bool) -> None:
@@ -684,7 +716,8 @@ class Database:
         statement
             One statement. ``INSERT INTO <event table> (...) VALUES (...)`` appends.
         fresh
-            Fact tables also give the events that no run has taken yet, joined as a run would.
+            Fact tables also give the events that no run has taken yet, joined as a run would; with
+            ``mode="r"``, all that the writing process has acknowledged by now.
         strict
             Raise `QueryError` rather than delegate any part to DuckDB.
         threads
@@ -703,7 +736,7 @@ class Database:
         self._require_open()
         from . import query
 
-        with resolver(self) as resolve:
+        with resolver(self, fresh) as resolve:
             return query.run(
                 statement,
                 resolve,
@@ -720,7 +753,7 @@ class Database:
         self._require_open()
         from . import query
 
-        with resolver(self) as resolve:
+        with resolver(self, fresh) as resolve:
             return query.explain(statement, resolve, names=self._table_names, fresh=fresh)
 
     def _table_names(self) -> list[str]:

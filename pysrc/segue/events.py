@@ -9,13 +9,17 @@ releases the GIL.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from segue import _engine
 from segue._rows import RowAppender
@@ -258,6 +262,8 @@ class Events:
     """
 
     append: Callable[..., int]
+    owned = False
+    """Whether a database closes it."""
 
     def __init__(self, store: _engine.EventStore, name: str, path: str) -> None:
         import pyarrow as pa
@@ -278,6 +284,7 @@ class Events:
         self._rows = RowAppender(store)
         self.append = self._rows.append
         self._async_commits: WeakKeyDictionary[Any, AsyncCommits] = WeakKeyDictionary()  # by event loop
+        _open.add(self)
 
     @classmethod
     def create(
@@ -345,6 +352,18 @@ class Events:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if self.owned or getattr(self, "closed", True):
+            return
+        warnings.warn(
+            f"{self!r} was never closed; use it in a with statement",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        with contextlib.suppress(Exception):
+            self.close()
 
     async def append_async(self, *values: Any, **named: Any) -> int:
         """Append one event from a coroutine: as ``append``, but the event loop runs on while the disk works.
@@ -485,8 +504,36 @@ class Events:
         """Take the table as of now, unchanged by later appends."""
         return Snapshot(self)
 
+    def refresh(self) -> int:
+        """With ``mode="r"``: show what the writing process has acknowledged by now; return the last sequence.
+
+        Reads on in the log from where the last refresh ended, and opens what SSTables are new: some 10
+        microseconds when little has happened. Snapshots and scans that are open do not change. In the
+        writing process itself every event shows at once, and there is nothing to do.
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> writer = segue.open(folder)
+        >>> schema = pa.schema({"user": pa.int64(), "at": pa.timestamp("us")})
+        >>> logins = writer.create_events("logins", schema, key="user", time="at")
+        >>> reader = segue.open(folder, mode="r")  # in another process, as a rule
+        >>> seen = reader.events("logins")
+        >>> _ = logins.append(7, 0)
+        >>> seen.scan().to_arrow().num_rows, seen.refresh(), seen.scan().to_arrow().num_rows
+        (0, 1, 1)
+        >>> reader.close(), writer.close()
+        (None, None)
+        """
+        return self._store.refresh()
+
     def sync(self) -> int:
-        """Make every event appended before survive power loss; return the highest durable sequence."""
+        """Make every event appended before survive power loss; return the highest durable sequence.
+
+        With ``mode="r"`` it writes nothing: the number is how far the writing process had synced at the
+        last :meth:`refresh`.
+        """
         return self._store.sync()
 
     def flush(self) -> None:
@@ -678,6 +725,22 @@ def _exact_time_type(name: str, values: Any, kind: pa.DataType) -> pa.DataType:
             why = "is finer than the column's unit of time; round it first"
             raise SchemaError(f"column {name!r}, row {row}: {value!r} {why}", name)
     return pa.timestamp("us", kind.tz)
+
+
+# A background thread of a store that is open while the interpreter goes down, or another thread in the
+# middle of an append, would meet an interpreter that is half gone.
+_open: WeakSet[Events] = WeakSet()
+
+
+def _close_all() -> None:
+    for events in list(_open):
+        try:
+            events._store.close()
+        except Exception as error:  # The others must be closed too.
+            logging.getLogger("segue").error("closing %r at exit: %s", events.name, error)
+
+
+atexit.register(_close_all)
 
 
 def _window_width(window: str | dt.timedelta, schema: pa.Schema, time: str) -> int:

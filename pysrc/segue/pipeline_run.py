@@ -214,6 +214,7 @@ class _Run:
         self._created: list[Path] = []
 
     def go(self) -> RunReport:
+        self._events.refresh()
         snapshot = self._events.snapshot()
         try:
             # The snapshot first: what it shows may be newer than what is synced, never the other way round.

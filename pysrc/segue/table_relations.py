@@ -19,8 +19,13 @@ __all__ = ["fact_relation", "resolver"]
 
 
 @contextlib.contextmanager
-def resolver(db: Database) -> Iterator[Callable[[str], Relation | None]]:
-    """Give what resolves the names of one statement: a name is the same snapshot throughout."""
+def resolver(db: Database, fresh: bool) -> Iterator[Callable[[str], Relation | None]]:
+    """Give what resolves the names of one statement: a name is the same snapshot throughout.
+
+    With `fresh`, event tables as of now in a reader process, too.
+    """
+    if fresh:
+        db.refresh()
     pinned: dict[tuple[str, str], Relation] = {}
     with contextlib.ExitStack() as snapshots:
 

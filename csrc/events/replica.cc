@@ -1,0 +1,263 @@
+#include "events/replica.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "events/wal_replay.h"
+
+namespace segue {
+namespace {
+
+// Each look meets a newer manifest: only a writer that replaces it faster than
+// it can be read, all the time, makes so many necessary.
+constexpr int kAttempts = 1000;
+
+bool Refused(const Status& status) {
+  const int64_t error = status.number();
+  return status.code() == StatusCode::kIo && (error == EACCES || error == EPERM || error == EROFS);
+}
+
+Status TooFast(const std::string& path) {
+  return Status::Io(path, EAGAIN, "'" + path + "' changes faster than it can be read; try again");
+}
+
+StoreId IdFrom(const std::string& bytes) {
+  StoreId id;
+  std::memcpy(id.data(), bytes.data(), id.size());
+  return id;
+}
+
+}  // namespace
+
+Replica::Replica(std::shared_ptr<const StoreCore> core, const std::string& store_id)
+    : core_(std::move(core)),
+      store_id_(store_id),
+      manifest_path_(JoinPath(core_->dir, kManifestName)),
+      none_(std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners)) {}
+
+std::vector<std::shared_ptr<Memtable>> Replica::memtables() const {
+  std::vector<std::shared_ptr<Memtable>> memtables;
+  for (const Log& log : logs_) memtables.push_back(log.memtable);
+  if (memtables.empty()) memtables.push_back(none_);
+  return memtables;
+}
+
+uint64_t Replica::synced_seq() const {
+  // What a pipeline published was synced; so was what is in tables.
+  uint64_t synced = std::max(manifest_.flushed_seq, manifest_.handoff_seq);
+  for (const Log& log : logs_) {
+    if (log.last_seq == 0) continue;
+    synced = std::max(synced, log.synced_seq);
+    if (log.synced_seq < log.last_seq) break;
+  }
+  return std::min(synced, last_seq_);
+}
+
+uint64_t Replica::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
+
+Status Replica::Refresh() {
+  Status status = Follow();
+  if (!status.ok()) Forget();
+  return status;
+}
+
+void Replica::Forget() {
+  manifest_bytes_.clear();
+  logs_.clear();
+  tables_.clear();
+  tokens_.clear();
+  lease_.reset();
+  last_seq_ = 0;
+}
+
+Status Replica::Follow() {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    SEGUE_RETURN_IF_ERROR(FollowManifest());
+    const Status followed = FollowLogs();
+    // While the manifest stands, no log that it needs has been reused or removed.
+    SEGUE_ASSIGN_OR_RETURN(const std::string now, core_->env->ReadFile(manifest_path_));
+    if (now != manifest_bytes_) continue;
+    SEGUE_RETURN_IF_ERROR(followed);
+    last_seq_ = Reached();
+    return {};
+  }
+  return TooFast(manifest_path_);
+}
+
+// ---- manifest and tables ---------------------------------------------------
+
+Status Replica::FollowManifest() {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    SEGUE_ASSIGN_OR_RETURN(std::string bytes, core_->env->ReadFile(manifest_path_));
+    if (bytes == manifest_bytes_) return {};
+    SEGUE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Parse(manifest_path_, bytes));
+    if (manifest.store_id != store_id_) {
+      return Status::Closed("the event table in '" + core_->dir + "' was replaced by another one; open it again");
+    }
+    std::shared_ptr<const Lease> lease;
+    bool named = true;
+    SEGUE_RETURN_IF_ERROR(Pin(manifest, bytes, &lease, &named));
+    if (!named) continue;
+    std::vector<std::shared_ptr<const SstReader>> tables;
+    if (const Status opened = OpenTables(manifest, &tables); !opened.ok()) {
+      // Without a lease a table may go while we look at it.
+      SEGUE_ASSIGN_OR_RETURN(const std::string now, core_->env->ReadFile(manifest_path_));
+      if (now == bytes) return opened;
+      continue;
+    }
+    lease_ = std::move(lease);
+    Install(std::move(manifest), std::move(bytes), std::move(tables));
+    return {};
+  }
+  return TooFast(manifest_path_);
+}
+
+// Takes a lease on the manifest's tables. Not `named`: one of them may be gone already.
+Status Replica::Pin(const Manifest& manifest, const std::string& bytes, std::shared_ptr<const Lease>* lease,
+                    bool* named) {
+  std::set<uint64_t> numbers;
+  for (const ManifestTable& table : manifest.tables) numbers.insert(table.file_number);
+  std::set<uint64_t> held;
+  for (const ManifestTable& table : manifest_.tables) held.insert(table.file_number);
+  if (lease_ && !manifest_bytes_.empty() && numbers == held) {
+    *lease = lease_;
+    return {};
+  }
+  Result<std::shared_ptr<const Lease>> taken = Lease::Take(core_->env, core_->dir, numbers);
+  if (!taken.ok()) return Refused(taken.status()) ? Status() : taken.status();
+  SEGUE_ASSIGN_OR_RETURN(const std::string again, core_->env->ReadFile(manifest_path_));
+  if (again != bytes) {
+    SEGUE_ASSIGN_OR_RETURN(const Manifest now, Manifest::Parse(manifest_path_, again));
+    for (const ManifestTable& table : now.tables) numbers.erase(table.file_number);
+    *named = numbers.empty();
+  }
+  *lease = taken.Take();
+  return {};
+}
+
+Status Replica::OpenTables(const Manifest& manifest, std::vector<std::shared_ptr<const SstReader>>* tables) const {
+  std::map<uint64_t, std::shared_ptr<const SstReader>> open;
+  for (const auto& table : tables_) open.emplace(table->meta().file_number, table);
+  for (const ManifestTable& meta : manifest.tables) {
+    const auto found = open.find(meta.file_number);
+    if (found != open.end() && found->second->visible_from() == meta.visible_from) {
+      tables->push_back(found->second);
+      continue;
+    }
+    SEGUE_ASSIGN_OR_RETURN(
+        std::unique_ptr<SstReader> reader,
+        SstReader::Open(core_->env.get(), TableFile(core_->dir, meta.file_number), &core_->schema, &core_->interners));
+    reader->HideBefore(meta.visible_from);
+    tables->push_back(std::move(reader));
+  }
+  return {};
+}
+
+// Whether what was read of the logs goes with `manifest`: an event is in its
+// tables or in the logs that it still needs, never in both or in neither.
+bool Replica::Continues(const Manifest& manifest) const {
+  if (manifest_bytes_.empty()) return false;
+  if (manifest.wal_floor < manifest_.wal_floor || manifest.flushed_seq < manifest_.flushed_seq) return false;
+  for (const Log& log : logs_) {
+    if (log.first_seq == 0) continue;
+    const bool needed = log.generation >= manifest.wal_floor;
+    if (needed ? log.first_seq <= manifest.flushed_seq : log.last_seq > manifest.flushed_seq) return false;
+  }
+  return true;
+}
+
+void Replica::Install(Manifest manifest, std::string bytes, std::vector<std::shared_ptr<const SstReader>> tables) {
+  if (!Continues(manifest)) {
+    logs_.clear();
+    tokens_.clear();
+    last_seq_ = 0;
+  }
+  while (!logs_.empty() && logs_.front().generation < manifest.wal_floor) logs_.pop_front();
+  for (const TokenEntry& token : manifest.tokens) tokens_.emplace(token.token_hi, token.token_lo);
+  for (const auto& table : tables) {
+    for (const TokenEntry& token : table->tokens()) tokens_.emplace(token.token_hi, token.token_lo);
+  }
+  last_seq_ = std::max(last_seq_, manifest.flushed_seq);
+  manifest_ = std::move(manifest);
+  manifest_bytes_ = std::move(bytes);
+  tables_ = std::move(tables);
+}
+
+// ---- logs ------------------------------------------------------------------
+
+// False when there is no such log, or another one in its place.
+Result<bool> Replica::OpenLog(uint64_t generation, Log* log) const {
+  log->generation = generation;
+  log->path = WalFile(core_->dir, generation);
+  SEGUE_ASSIGN_OR_RETURN(const bool exists, core_->env->Exists(log->path));
+  if (!exists) return false;
+  SEGUE_ASSIGN_OR_RETURN(log->reader, WalReader::Open(core_->env.get(), log->path, IdFrom(store_id_)));
+  if (log->reader->header().generation != generation) {
+    return Status::Corruption(log->path, 0,
+                              "'" + log->path + "' holds WAL generation " +
+                                  std::to_string(log->reader->header().generation) + ": was it renamed?");
+  }
+  log->memtable = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
+  return true;
+}
+
+Status Replica::FollowLogs() {
+  for (size_t i = 0; i + 1 < logs_.size(); ++i) {
+    Log& older = logs_[i];
+    if (older.synced_seq == older.last_seq) continue;
+    SEGUE_RETURN_IF_ERROR(older.reader->ReadSyncedWord());
+    NoteSynced(&older);
+  }
+  // A log whose making failed half-way may have been made anew; one with an event was not.
+  if (!logs_.empty() && logs_.back().first_seq == 0) logs_.pop_back();
+  if (!logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+  for (;;) {
+    const uint64_t generation = logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1;
+    Log next;
+    SEGUE_ASSIGN_OR_RETURN(const bool there, OpenLog(generation, &next));
+    if (!there) return {};
+    const uint64_t first = next.reader->header().first_sequence;
+    // The one before may have got its last records since it was read.
+    if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+    if (first > Reached() + 1) return {};                 // it still has none of them
+    if (first <= last_seq_ && !logs_.empty()) return {};  // a copy under way
+    logs_.push_back(std::move(next));
+    SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+  }
+}
+
+void Replica::NoteSynced(Log* log) const {
+  if (log->reader->last_offset() <= log->reader->synced_to()) log->synced_seq = log->last_seq;
+}
+
+Status Replica::ReadOn(Log* log) {
+  SEGUE_RETURN_IF_ERROR(log->reader->ReadSyncedWord());
+  NoteSynced(log);
+  WalRecord record;
+  for (;;) {
+    SEGUE_ASSIGN_OR_RETURN(const bool more, log->reader->Next(&record));
+    if (!more) break;
+    const uint64_t last = record.first_seq + record.count - 1;
+    if (last <= manifest_.flushed_seq) continue;
+    if (record.first_seq <= last_seq_ || record.first_seq > Reached() + 1) {
+      return Status::Corruption(log->path, static_cast<int64_t>(record.offset),
+                                "'" + log->path + "': the record at offset " + std::to_string(record.offset) +
+                                    " begins with event " + std::to_string(record.first_seq) + ", after event " +
+                                    std::to_string(last_seq_));
+    }
+    log->memtable->MergeOnce();  // a reader has no thread for it
+    std::optional<TokenEntry> token;
+    SEGUE_RETURN_IF_ERROR(ReplayRecord(*core_, record, log->path, log->memtable.get(), &token));
+    if (token) tokens_.emplace(token->token_hi, token->token_lo);
+    if (log->first_seq == 0) log->first_seq = record.first_seq;
+    log->last_seq = last_seq_ = last;
+    NoteSynced(log);
+  }
+  NoteSynced(log);  // the note was read again at the end
+  return {};
+}
+
+}  // namespace segue

@@ -1,0 +1,21 @@
+// ReplayRecord: from a record of the log back to rows in memory, for recovery and for reader processes.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+#include "events/memtable.h"
+#include "events/snapshot.h"
+#include "events/sstable_format.h"
+#include "events/wal_reader.h"
+
+namespace segue {
+
+// Puts the events of a record into a memtable; the batch's token, if it had
+// one, into *token. kCorruption, naming the log at `path` and the record's
+// offset, when the record does not fit the schema: then nothing was done.
+Status ReplayRecord(const StoreCore& core, const WalRecord& record, const std::string& path, Memtable* memtable,
+                    std::optional<TokenEntry>* token);
+
+}  // namespace segue
