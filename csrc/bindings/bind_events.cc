@@ -13,6 +13,7 @@
 #include "bindings/row_api.h"
 #include "events/batch_arrow.h"
 #include "events/event_store.h"
+#include "events/scanner.h"
 
 namespace segue::bindings {
 
@@ -27,8 +28,9 @@ std::shared_ptr<Env> EnvFrom(const py::object& env) {
   return env.cast<std::shared_ptr<MemEnv>>();
 }
 
-// The stream of one scan. Errors reach an Arrow consumer as text only; the
-// status is kept so that Python can raise the exact exception.
+// The rows of one scan, batch by batch or as an Arrow stream. Errors reach the
+// consumer of a stream as text only; the status is kept so that Python can raise
+// the exact exception.
 class ScanStream {
  public:
   ScanStream(StorePtr store, std::shared_ptr<const Snapshot> snapshot, ScanSpec spec, std::vector<int> projection,
@@ -49,6 +51,20 @@ class ScanStream {
     return StreamToCapsule(stream);
   }
 
+  // (schema, array) of the next batch, or None: less to set up than a stream, and
+  // Python sees to signals and raises the exact error between batches.
+  py::object NextBatch() {
+    state_->taken = true;
+    auto array = std::make_unique<ArrowArray>();
+    Result<bool> more = [&] {
+      const py::gil_scoped_release release;
+      return state_->Next(array.get());
+    }();
+    if (!Unwrap(std::move(more))) return py::none();
+    py::capsule values = ArrayToCapsule(array.release());
+    return py::make_tuple(SchemaCapsule(), std::move(values));
+  }
+
   py::capsule SchemaCapsule() const {
     auto* schema = new ArrowSchema();
     SchemaToArrow(state_->exporter.schema(), schema);
@@ -59,31 +75,28 @@ class ScanStream {
 
  private:
   struct State {
-    State(StorePtr store_in, std::shared_ptr<const Snapshot> snapshot_in, ScanSpec spec, std::vector<int> projection,
+    State(StorePtr store_in, std::shared_ptr<const Snapshot> snapshot, ScanSpec spec, std::vector<int> projection,
           std::string sequence_name)
         : store(std::move(store_in)),
-          snapshot(std::move(snapshot_in)),
-          scanner(snapshot, std::move(spec)),
           exporter(snapshot->core().schema, snapshot->core().interners, std::move(projection),
-                   std::move(sequence_name)) {}
+                   std::move(sequence_name)),
+          scanner(MakeScanner(std::move(snapshot), std::move(spec))) {}
 
     Result<bool> Next(ArrowArray* out) {
       SEGUE_RETURN_IF_ERROR(error = store->CheckProcess());
       ColumnBatch batch;
-      Result<bool> more = scanner.Next(&batch);
+      Result<bool> more = scanner->Next(&batch);
       if (more.ok() && *more) {
         const Status exported = exporter.Export(std::move(batch), out);
         if (!exported.ok()) more = exported;
       }
       if (!more.ok()) error = more.status();
-      if (!more.ok() || !*more) store->CountBloom(scanner.bloom_probes(), scanner.bloom_useful());
       return more;
     }
 
-    StorePtr store;  // keeps the environment and the counters alive
-    std::shared_ptr<const Snapshot> snapshot;
-    Scanner scanner;
+    StorePtr store;  // keeps the environment alive
     ArrowExporter exporter;
+    std::unique_ptr<Scanner> scanner;  // and with it the snapshot, from which the exporter borrows
     Status error;
     bool taken = false;
   };
@@ -115,6 +128,7 @@ class PySnapshot {
     if (limit.has_value()) spec.limit = *limit;
     spec.after_seq = after;
     if (upto.has_value()) spec.upto_seq = *upto;
+    spec.sequences = !sequence_name.empty();
     return ScanStream(store_, Get(), std::move(spec), std::move(columns), std::move(sequence_name));
   }
 
@@ -190,6 +204,10 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
       options.background_compaction = value.cast<bool>();
     } else if (name == "compaction_bytes_per_second") {
       options.compaction_bytes_per_second = value.cast<uint64_t>();
+    } else if (name == "cache_bytes") {
+      options.cache_bytes = value.cast<uint64_t>();
+    } else if (name == "max_open_files") {
+      options.max_open_files = value.cast<size_t>();
     } else if (name == "block_rows") {
       options.sst.block_rows = value.cast<size_t>();
     } else {
@@ -225,8 +243,6 @@ py::dict StatsDict(const StoreStats& s) {
   out["flushes"] = s.flushes;
   out["stalls"] = stalls;
   out["commits"] = py::make_tuple(s.commits, s.longest_commit_ns);
-  out["bloom_probes"] = s.bloom_probes;
-  out["bloom_useful"] = s.bloom_useful;
   out["compactions"] = s.compactions;
   out["compaction_bytes_read"] = s.compaction_bytes_read;
   out["compaction_bytes_written"] = s.compaction_bytes_written;
@@ -239,6 +255,15 @@ py::dict StatsDict(const StoreStats& s) {
         py::make_tuple(window.min_time, window.max_time, window.shared, window.tables, window.rows, window.bytes));
   }
   out["windows"] = windows;
+  out["bloom_probes"] = s.reads.bloom_probes;
+  out["bloom_useful"] = s.reads.bloom_useful;
+  out["bloom_false_positives"] = s.reads.bloom_false_positives;
+  out["cache_hits"] = s.reads.cache_hits;
+  out["cache_misses"] = s.reads.cache_misses;
+  out["cache_bytes"] = s.cache_bytes;
+  out["cache_capacity"] = s.cache_capacity;
+  out["blocks_read"] = s.reads.blocks_read;
+  out["block_bytes_read"] = s.reads.block_bytes_read;
   out["background_error"] = s.background_error;
   return out;
 }
@@ -252,6 +277,41 @@ StoreSchema KeySchema(const StoreSchema& schema) {
     key.schema.fields.push_back(schema.schema.fields[static_cast<size_t>(c)]);
   }
   return key;
+}
+
+// The encoded key of plain Python values, of the types that need no conversion;
+// nothing where a value is of another type or does not fit.
+std::optional<py::bytes> EncodePlainKey(const EventStore& store, const py::tuple& values) {
+  const StoreSchema& schema = store.core().schema;
+  if (values.size() != schema.key.size()) return std::nullopt;
+  std::string key;
+  for (size_t i = 0; i < schema.key.size(); ++i) {
+    PyObject* value = values[i].ptr();
+    const StoreColumn& column = schema.columns[static_cast<size_t>(schema.key[i])];
+    const TypeId type = column.field.type.id;
+    if (type == TypeId::kString || type == TypeId::kDictionary) {
+      if (!PyUnicode_CheckExact(value)) return std::nullopt;
+      Py_ssize_t size = 0;
+      const char* bytes = PyUnicode_AsUTF8AndSize(value, &size);
+      if (bytes == nullptr) {
+        PyErr_Clear();  // a lone surrogate: the way through Arrow says what is wrong
+        return std::nullopt;
+      }
+      EncodeKeyPart(type, nullptr, {bytes, static_cast<size_t>(size)}, &key);
+      continue;
+    }
+    const bool is_signed = type >= TypeId::kInt8 && type <= TypeId::kInt64;
+    const bool is_unsigned = type >= TypeId::kUInt8 && type <= TypeId::kUInt64;
+    if ((!is_signed && !is_unsigned) || !PyLong_CheckExact(value)) return std::nullopt;
+    int overflow = 0;
+    const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    const int bits = column.width * 8 - (is_signed ? 1 : 0);
+    const bool fits =
+        (is_signed || number >= 0) && (bits >= 63 || (number >= -(int64_t{1} << bits) && number < int64_t{1} << bits));
+    if (overflow != 0 || !fits) return std::nullopt;
+    EncodeKeyPart(type, reinterpret_cast<const uint8_t*>(&number), {}, &key);  // little-endian: its low bytes
+  }
+  return py::bytes(key);
 }
 
 py::list RowLayout(const EventStore& store) {
@@ -323,6 +383,7 @@ void BindEvents(py::module_& m) {
           "__arrow_c_stream__", [](ScanStream& self, const py::object&) { return self.ToCapsule(); },
           py::arg("requested_schema") = py::none())
       .def("__arrow_c_schema__", &ScanStream::SchemaCapsule)
+      .def("next_batch", &ScanStream::NextBatch, "The next batch as (schema, array) capsules; None at the end.")
       .def("raise_error", &ScanStream::RaiseError, "Raises the error that ended the stream, if one did.");
 
   py::class_<PySnapshot>(m, "Snapshot", "An event store as of one sequence number.")
@@ -415,6 +476,8 @@ void BindEvents(py::module_& m) {
             return py::bytes(key);
           },
           py::arg("schema"), py::arg("array"), "The encoded key of the first row of a batch of the key columns.")
+      .def("encode_plain_key", &EncodePlainKey, py::arg("values"),
+           "The encoded key of integers and strings; None when a value needs another way.")
       .def("snapshot",
            [](const StorePtr& self) {
              Result<std::shared_ptr<const Snapshot>> snapshot = [&] {

@@ -28,10 +28,11 @@ inline uint64_t WidthMask(int width) { return width == 64 ? ~uint64_t{0} : (uint
 // Appends values[i] - base (mod 2^64), each of which must fit `width` bits.
 void PackBits(const uint64_t* values, size_t n, uint64_t base, int width, std::string* out);
 
-// out[i] = base + value i, truncated to T. `in` must hold PackedBytes(n, width)
-// readable bytes (`size` of them or more are not touched past `in + size`).
+// out[i] = base + value first + i, truncated to T. `in` must hold
+// PackedBytes(first + n, width) readable bytes (`size` of them or more are not
+// touched past `in + size`).
 template <typename T>
-void UnpackBits(const uint8_t* in, size_t size, size_t n, int width, uint64_t base, T* out) {
+void UnpackBits(const uint8_t* in, size_t size, size_t n, int width, uint64_t base, T* out, size_t first = 0) {
   const auto w = static_cast<size_t>(width);
   if (w == 0) {
     std::fill_n(out, n, static_cast<T>(base));
@@ -39,8 +40,9 @@ void UnpackBits(const uint8_t* in, size_t size, size_t n, int width, uint64_t ba
   }
   const uint64_t mask = WidthMask(width);
   const size_t load = w <= 57 ? 8 : 9;  // a value may start 7 bits into its first byte
-  const size_t fast = size < load ? 0 : std::min(n, ((size - load) * 8 + 7) / w + 1);
-  size_t bit = 0;
+  const size_t loadable = size < load ? 0 : ((size - load) * 8 + 7) / w + 1;  // values, from the first of all
+  const size_t fast = loadable <= first ? 0 : std::min(n, loadable - first);
+  size_t bit = first * w;
   size_t i = 0;
   if (load == 8) {
     for (; i < fast; ++i, bit += w) {

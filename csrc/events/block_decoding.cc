@@ -10,8 +10,8 @@
 
 namespace segue {
 
-Status DecodeUInt64s(std::string_view chunk, size_t rows, uint64_t* out) {
-  if (!TakePacked<uint64_t>(&chunk, rows, out) || !chunk.empty()) {
+Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out) {
+  if (!TakePacked<uint64_t>(&chunk, rows, begin, end, out) || !chunk.empty()) {
     return Status::Invalid("a packed sequence does not fit its " + std::to_string(rows) + " rows");
   }
   return Status();
@@ -36,43 +36,55 @@ bool TakeStrings(std::string_view* in, size_t n, std::vector<std::string_view>* 
   return true;
 }
 
+// Rows [begin, end) of a chunk of `rows`.
+struct RowRange {
+  size_t rows;
+  size_t begin;
+  size_t end;
+
+  size_t size() const { return end - begin; }
+};
+
 template <typename T>
-Status DecodeFixed(Encoding encoding, std::string_view body, size_t rows, uint8_t* bytes) {
+Status DecodeFixed(Encoding encoding, std::string_view body, const RowRange& range, uint8_t* bytes) {
   auto* out = reinterpret_cast<T*>(bytes);
+  const size_t n = range.size();
   switch (encoding) {
     case Encoding::kPlain:
-      if (body.size() != rows * sizeof(T)) return Bad("plain values of another size");
-      std::memcpy(bytes, body.data(), body.size());
+      if (body.size() != range.rows * sizeof(T)) return Bad("plain values of another size");
+      if (n > 0) std::memcpy(bytes, body.data() + range.begin * sizeof(T), n * sizeof(T));
       return Status();
     case Encoding::kConstant:
       if (body.size() != sizeof(T)) return Bad("a constant of another size");
-      std::fill_n(out, rows, LoadAs<T>(body.data()));
+      std::fill_n(out, n, LoadAs<T>(body.data()));
       return Status();
     case Encoding::kDictionary: {
       Cursor cursor(body);
       uint64_t entries = 0;
       std::string_view values;
-      if (!cursor.GetVarint64(&entries) || entries > rows || !cursor.GetBytes(entries * sizeof(T), &values)) {
+      if (!cursor.GetVarint64(&entries) || entries > range.rows || !cursor.GetBytes(entries * sizeof(T), &values)) {
         return Bad("a dictionary that is cut off");
       }
       body.remove_prefix(body.size() - cursor.remaining());
-      RawVector<uint32_t> index(rows);
-      if (!TakePacked<uint32_t>(&body, rows, index.data()) || !body.empty()) return Bad("a dictionary's index");
+      RawVector<uint32_t> index(n);
+      if (!TakePacked<uint32_t>(&body, range.rows, range.begin, range.end, index.data()) || !body.empty()) {
+        return Bad("a dictionary's index");
+      }
       bool outside = false;
       for (const uint32_t i : index) outside |= i >= entries;
       if (outside) return Bad("an index outside its dictionary");
-      for (size_t i = 0; i < rows; ++i) out[i] = LoadAs<T>(values.data() + index[i] * sizeof(T));
+      for (size_t i = 0; i < n; ++i) out[i] = LoadAs<T>(values.data() + index[i] * sizeof(T));
       return Status();
     }
     case Encoding::kWords: {
       if constexpr (sizeof(T) == 16) {
-        RawVector<uint64_t> low(rows);
-        RawVector<uint64_t> high(rows);
-        if (!TakePacked<uint64_t>(&body, rows, low.data()) || !TakePacked<uint64_t>(&body, rows, high.data()) ||
-            !body.empty()) {
+        RawVector<uint64_t> low(n);
+        RawVector<uint64_t> high(n);
+        if (!TakePacked<uint64_t>(&body, range.rows, range.begin, range.end, low.data()) ||
+            !TakePacked<uint64_t>(&body, range.rows, range.begin, range.end, high.data()) || !body.empty()) {
           return Bad("packed words");
         }
-        for (size_t i = 0; i < rows; ++i) out[i] = static_cast<T>(high[i]) << 64 | low[i];
+        for (size_t i = 0; i < n; ++i) out[i] = static_cast<T>(high[i]) << 64 | low[i];
         return Status();
       }
       return Bad("an encoding that does not fit the type");
@@ -82,46 +94,67 @@ Status DecodeFixed(Encoding encoding, std::string_view body, size_t rows, uint8_
   }
 }
 
-Status DecodeBytes(Encoding encoding, std::string_view body, size_t rows, ColumnData* out) {
-  out->offsets.resize(rows + 1);
-  out->offsets[0] = 0;
-  constexpr uint64_t kLimit = std::numeric_limits<uint32_t>::max();
-  if (encoding == Encoding::kBytes) {
-    RawVector<uint64_t> lengths(rows);
-    if (!TakePacked<uint64_t>(&body, rows, lengths.data())) return Bad("packed lengths");
-    uint64_t total = 0;
-    for (size_t i = 0; i < rows; ++i) {
-      if (lengths[i] > kLimit) return Bad("a length");
-      total += lengths[i];  // at most 2^16 lengths below 2^32: no overflow
-      out->offsets[i + 1] = static_cast<uint32_t>(total);
-    }
-    if (total != body.size() || total > kLimit) return Bad("lengths that do not sum to the bytes there are");
-    out->values.resize(total);
-    if (total > 0) std::memcpy(out->values.data(), body.data(), total);
-    return Status();
+constexpr uint64_t kMaxBytes = std::numeric_limits<uint32_t>::max();
+
+// Byte strings laid end to end: the range's are a piece of the body.
+Status DecodePlainBytes(std::string_view body, const RowRange& range, ColumnData* out) {
+  RawVector<uint64_t> lengths(range.rows);
+  if (!TakePacked<uint64_t>(&body, range.rows, lengths.data())) return Bad("packed lengths");
+  uint64_t total = 0;
+  uint64_t from = 0;
+  uint64_t to = 0;
+  for (size_t i = 0; i < range.rows; ++i) {
+    if (lengths[i] > kMaxBytes) return Bad("a length");
+    if (i == range.begin) from = total;
+    total += lengths[i];  // at most 2^16 lengths below 2^32: no overflow
+    if (i + 1 == range.end) to = total;
   }
-  if (encoding != Encoding::kBytesDictionary) return Bad("an encoding that does not fit the type");
+  if (total != body.size() || total > kMaxBytes) return Bad("lengths that do not sum to the bytes there are");
+  const size_t old = out->values.size();
+  if (old + (to - from) > kMaxBytes) return Bad("strings that together have 4 GiB or more");
+  auto position = static_cast<uint32_t>(old);
+  for (size_t i = range.begin; i < range.end; ++i) {
+    position += static_cast<uint32_t>(lengths[i]);
+    out->offsets.push_back(position);
+  }
+  out->values.resize(old + (to - from));
+  if (to > from) std::memcpy(out->values.data() + old, body.data() + from, to - from);
+  return Status();
+}
+
+Status DecodeDictionaryBytes(std::string_view body, const RowRange& range, ColumnData* out) {
   Cursor cursor(body);
   uint64_t entries = 0;
-  if (!cursor.GetVarint64(&entries) || entries > rows) return Bad("a dictionary's size");
+  if (!cursor.GetVarint64(&entries) || entries > range.rows) return Bad("a dictionary's size");
   body.remove_prefix(body.size() - cursor.remaining());
   std::vector<std::string_view> strings;
-  RawVector<uint32_t> index(rows);
+  RawVector<uint32_t> index(range.size());
   if (!TakeStrings(&body, entries, &strings)) return Bad("a dictionary that is cut off");
-  if (!TakePacked<uint32_t>(&body, rows, index.data()) || !body.empty()) return Bad("a dictionary's index");
-  uint64_t total = 0;
-  for (size_t i = 0; i < rows; ++i) {
-    if (index[i] >= entries) return Bad("an index outside its dictionary");
-    total += strings[index[i]].size();
-    if (total > kLimit) return Bad("a dictionary that unfolds to 4 GiB or more");
-    out->offsets[i + 1] = static_cast<uint32_t>(total);
+  if (!TakePacked<uint32_t>(&body, range.rows, range.begin, range.end, index.data()) || !body.empty()) {
+    return Bad("a dictionary's index");
+  }
+  const size_t old = out->values.size();
+  uint64_t total = old;
+  for (const uint32_t i : index) {
+    if (i >= entries) return Bad("an index outside its dictionary");
+    total += strings[i].size();
+    if (total > kMaxBytes) return Bad("a dictionary that unfolds to 4 GiB or more");
+    out->offsets.push_back(static_cast<uint32_t>(total));
   }
   out->values.resize(total);
-  for (size_t i = 0; i < rows; ++i) {
-    const std::string_view value = strings[index[i]];
-    if (!value.empty()) std::memcpy(out->values.data() + out->offsets[i], value.data(), value.size());
+  uint8_t* bytes = out->values.data() + old;
+  for (const uint32_t i : index) {
+    if (!strings[i].empty()) std::memcpy(bytes, strings[i].data(), strings[i].size());
+    bytes += strings[i].size();
   }
   return Status();
+}
+
+Status DecodeBytes(Encoding encoding, std::string_view body, const RowRange& range, ColumnData* out) {
+  if (out->offsets.empty()) out->offsets.push_back(0);
+  if (encoding == Encoding::kBytes) return DecodePlainBytes(body, range, out);
+  if (encoding == Encoding::kBytesDictionary) return DecodeDictionaryBytes(body, range, out);
+  return Bad("an encoding that does not fit the type");
 }
 
 }  // namespace
@@ -132,49 +165,60 @@ Status DecodeStrings(std::string_view bytes, size_t n, std::vector<std::string_v
 }
 
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out) {
-  if (rows == 0 || rows > kMaxBlockRows) return Bad("its number of rows");
-  out->valid.clear();
+  out->values.clear();
   out->offsets.clear();
-  const auto w = static_cast<size_t>(shape.width);
+  out->valid.clear();
+  return DecodeColumn(shape, chunk, rows, 0, rows, out);
+}
+
+Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,
+                    ColumnData* out) {
+  if (rows == 0 || rows > kMaxBlockRows || begin > end || end > rows) return Bad("its number of rows");
   if (chunk.empty()) return Bad("it is empty");
+  const RowRange range{rows, begin, end};
+  const size_t n = range.size();
+  const auto w = static_cast<size_t>(shape.width);
+  const size_t old_bytes = out->values.size();
+  const size_t old_rows = w > 0 ? old_bytes / w : std::max<size_t>(out->offsets.size(), 1) - 1;
   const uint8_t tag = static_cast<uint8_t>(chunk[0]);
   if (tag > static_cast<uint8_t>(Encoding::kAllNull)) return Bad("an unknown encoding");
   const auto encoding = static_cast<Encoding>(tag);
-  if (encoding == Encoding::kAllNull) {
-    if (chunk.size() != 1) return Bad("bytes after nothing");
-    out->values.assign(rows * w, 0);
-    if (w == 0) out->offsets.assign(rows + 1, 0);
-    out->valid.assign(rows, 0);
+  const bool all_null = encoding == Encoding::kAllNull;
+  if (all_null ? chunk.size() != 1 : chunk.size() < 2 || static_cast<uint8_t>(chunk[1]) > 1) return Bad("its head");
+  const bool nulls = all_null || chunk[1] == 1;
+  std::string_view body = all_null ? std::string_view() : chunk.substr(2);
+  if (nulls && out->valid.empty()) out->valid.assign(old_rows, 1);
+  if (all_null) {
+    out->values.resize(old_bytes + n * w, 0);
+    if (w == 0) out->offsets.resize(old_rows + n + 1, static_cast<uint32_t>(old_bytes));
+    out->valid.resize(old_rows + n, 0);
     return Status();
   }
-  if (chunk.size() < 2 || static_cast<uint8_t>(chunk[1]) > 1) return Bad("its head");
-  const bool nulls = chunk[1] == 1;
-  std::string_view body = chunk.substr(2);
-  const auto* bitmap = reinterpret_cast<const uint8_t*>(body.data());
   if (nulls) {
+    const auto* bitmap = reinterpret_cast<const uint8_t*>(body.data());
     const size_t bytes = (rows + 7) / 8;
     if (body.size() < bytes) return Bad("its validity");
-    out->valid.resize(rows);
-    for (size_t i = 0; i < rows; ++i) out->valid[i] = (bitmap[i >> 3] >> (i & 7)) & 1;
+    out->valid.resize(old_rows + n);
+    for (size_t i = 0; i < n; ++i) out->valid[old_rows + i] = (bitmap[(begin + i) >> 3] >> ((begin + i) & 7)) & 1;
     body.remove_prefix(bytes);
+  } else if (!out->valid.empty()) {
+    out->valid.resize(old_rows + n, 1);
   }
   if (w == 0) {
-    SEGUE_RETURN_IF_ERROR(DecodeBytes(encoding, body, rows, out));
-    if (nulls) {
-      for (size_t i = 0; i < rows; ++i) {
-        if (out->valid[i] == 0 && out->offsets[i] != out->offsets[i + 1]) return Bad("a null with bytes");
-      }
+    SEGUE_RETURN_IF_ERROR(DecodeBytes(encoding, body, range, out));
+    for (size_t i = old_rows; nulls && i < old_rows + n; ++i) {
+      if (out->valid[i] == 0 && out->offsets[i] != out->offsets[i + 1]) return Bad("a null with bytes");
     }
     return Status();
   }
-  out->values.resize(rows * w);
+  out->values.resize(old_bytes + n * w);
+  uint8_t* values = out->values.data() + old_bytes;
   const bool packed = encoding == Encoding::kFrameOfReference || encoding == Encoding::kDelta;
   if (packed && w <= 8) {
     // The leading byte of the sequence is the chunk's encoding.
     const Status status = WithWidth(shape.width, [&]<typename T>() -> Status {
       if constexpr (sizeof(T) <= 8) {
-        std::string_view rest = body;
-        if (!TakePackedBody<T>(tag, &rest, rows, reinterpret_cast<T*>(out->values.data())) || !rest.empty()) {
+        if (!TakePackedRange<T>(tag, &body, rows, begin, end, reinterpret_cast<T*>(values)) || !body.empty()) {
           return Bad("packed values that do not fit its rows");
         }
       }
@@ -183,18 +227,18 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
     SEGUE_RETURN_IF_ERROR(status);
   } else {
     SEGUE_RETURN_IF_ERROR(
-        WithWidth(shape.width, [&]<typename T>() { return DecodeFixed<T>(encoding, body, rows, out->values.data()); }));
+        WithWidth(shape.width, [&]<typename T>() { return DecodeFixed<T>(encoding, body, range, values); }));
   }
   if (shape.is_bool) {
     uint8_t any = 0;
-    for (const uint8_t value : out->values) any |= value;
+    for (size_t i = 0; i < n; ++i) any |= values[i];
     if (any > 1) return Bad("a truth value that is neither 0 nor 1");
   }
   if (nulls) {
     WithWidth(shape.width, [&]<typename T>() {
-      auto* values = reinterpret_cast<T*>(out->values.data());
-      for (size_t i = 0; i < rows; ++i) {
-        if (out->valid[i] == 0) values[i] = T{};
+      auto* typed = reinterpret_cast<T*>(values);
+      for (size_t i = 0; i < n; ++i) {
+        if (out->valid[old_rows + i] == 0) typed[i] = T{};
       }
     });
   }

@@ -13,9 +13,11 @@
 //
 // Inputs: any bytes decode to a value or to kInvalid; nothing is read or written
 // out of bounds. Nulls must hold zeros (or no bytes), as ColumnData says.
-// Allocation: an encoder keeps its scratch; a decoder writes into *out, reusing it.
+// Allocation: an encoder keeps its scratch; a decoder appends to *out, reusing its memory.
 // Cost: encoding makes a few passes over a block that fits the L1 or L2 cache;
-// decoding one pass, a load, shift and mask a value.
+// decoding one pass over the wanted rows, a load, shift and mask a value. Rows in
+// front of them cost nothing but for deltas and byte strings, whose steps and
+// lengths are summed.
 #pragma once
 
 #include <cstdint>
@@ -80,12 +82,16 @@ class ColumnEncoder {
   std::vector<int32_t> slots_;  // hash table of FindDistinct
 };
 
-// Replaces *out with the column in `chunk`, which has `rows` rows.
+// Appends rows [begin, end) of the column in `chunk`, which has `rows` rows, to *out.
+// After an error *out may hold some of them.
+Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,
+                    ColumnData* out);
+// Replaces *out with the whole column.
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out);
 
 // The same for uint64 values without nulls (sequence numbers).
 void EncodeUInt64s(const uint64_t* values, size_t n, std::string* out);
-Status DecodeUInt64s(std::string_view chunk, size_t rows, uint64_t* out);
+Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out);
 
 // Strings outside blocks, as the dictionaries of a file: the body of a kBytes
 // column. The views that DecodeStrings gives point into `bytes`.

@@ -70,6 +70,8 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
   SEGUE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Load(env.get(), JoinPath(dir, kManifestName)));
   SEGUE_ASSIGN_OR_RETURN(StoreSchema schema, StoreSchema::Parse(manifest.schema));
   auto core = std::make_shared<StoreCore>(env, dir, std::move(schema));
+  core->resources.files = std::make_shared<OpenFiles>(env, options.max_open_files);
+  core->resources.cache = options.cache ? options.cache : std::make_shared<BlockCache>(options.cache_bytes);
   std::shared_ptr<EventStore> store(new EventStore(std::move(core), options, std::move(manifest)), &EventStore::Delete);
   if (options.read_only) {
     store->replica_ = std::make_unique<Replica>(store->core_, store->manifest_.store_id);
@@ -166,13 +168,6 @@ Result<std::shared_ptr<const Snapshot>> EventStore::GetSnapshot() {
   return std::make_shared<const Snapshot>(core_, last_seq_, ViewsLocked(), tables_, lease_);
 }
 
-void EventStore::CountBloom(uint64_t probes, uint64_t useful) {
-  if (!CheckProcess().ok()) return;
-  const std::lock_guard lock(mutex_);
-  counters_.bloom_probes += probes;
-  counters_.bloom_useful += useful;
-}
-
 Result<StoreStats> EventStore::Stats() {
   SEGUE_RETURN_IF_ERROR(CheckProcess());
   StoreStats stats;
@@ -184,6 +179,9 @@ Result<StoreStats> EventStore::Stats() {
     stats.longest_commit_ns = commits_.longest();
     stats.ns_open =
         static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - opened_).count());
+    stats.reads = core_->reads.Total();
+    stats.cache_bytes = core_->resources.cache->bytes();
+    stats.cache_capacity = core_->resources.cache->capacity();
     stats.sequence = last_seq_;
     stats.flushed_sequence = manifest_.flushed_seq;
     stats.skiplist_rows = memtable_->skiplist_rows();

@@ -69,6 +69,9 @@ struct StoreOptions {
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
   uint64_t memtable_bytes = uint64_t{64} << 20;  // flushed when larger; memory is about four times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
+  uint64_t cache_bytes = uint64_t{64} << 20;     // blocks that reads by key keep in memory
+  std::shared_ptr<BlockCache> cache;             // shared with other stores, instead of one of cache_bytes
+  size_t max_open_files = 256;                   // SSTables open for reading at a time
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
   uint64_t table_keys = uint64_t{8} << 20;       // an SSTable of so many distinct keys is continued in another one
   bool background_compaction = true;
@@ -133,8 +136,6 @@ struct StoreStats {
   uint64_t syncs = 0;
   uint64_t flushes = 0;
   std::array<StallStats, kStallCauses> stalls;
-  uint64_t bloom_probes = 0;
-  uint64_t bloom_useful = 0;                           // probes that spared a read
   std::vector<std::pair<uint64_t, uint64_t>> commits;  // LatencyHistogram::Buckets of WaitDurable
   uint64_t longest_commit_ns = 0;
   uint64_t ns_open = 0;
@@ -146,6 +147,10 @@ struct StoreStats {
   uint64_t retired_tables = 0;            // files that wait for their last reader now
   double write_amplification = 0;         // bytes written to logs and tables, for each byte appended
   std::vector<WindowStats> windows;       // now, the oldest first
+  ReadCounts reads;
+  // Of the block cache, which several stores may share:
+  uint64_t cache_bytes = 0;
+  uint64_t cache_capacity = 0;
   std::string background_error;
 };
 
@@ -200,7 +205,6 @@ class EventStore {
   // sequence number, which snapshots from then on have. For the writer itself nothing to do.
   Result<uint64_t> Refresh();
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
-  void CountBloom(uint64_t probes, uint64_t useful);
   Result<StoreStats> Stats();
   Status Verify();  // reads every checksum of every file
   Status RecordHandoff(uint64_t seq);

@@ -103,9 +103,9 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
           replaced.push_back(reader);
           // Another reader: the old one may serve snapshots, which go on seeing every row.
           entry.visible_from = bound;
-          SEGUE_ASSIGN_OR_RETURN(
-              std::unique_ptr<SstReader> hiding,
-              SstReader::Open(core_->env.get(), TablePath(entry.file_number), &core_->schema, &core_->interners));
+          SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> hiding,
+                                 SstReader::Open(core_->env.get(), TablePath(entry.file_number), &core_->schema,
+                                                 &core_->interners, core_->resources));
           hiding->HideBefore(bound);
           reader = std::move(hiding);
         }

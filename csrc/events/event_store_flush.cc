@@ -38,9 +38,9 @@ Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
                               std::vector<std::shared_ptr<const SstReader>>* tables) const {
   SEGUE_RETURN_IF_ERROR(core_->env->SyncDir(core_->dir));
   for (const SstMeta& meta : metas) {
-    SEGUE_ASSIGN_OR_RETURN(
-        std::unique_ptr<SstReader> reader,
-        SstReader::Open(core_->env.get(), TablePath(meta.file_number), &core_->schema, &core_->interners));
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
+                           SstReader::Open(core_->env.get(), TablePath(meta.file_number), &core_->schema,
+                                           &core_->interners, core_->resources));
     tables->push_back(std::move(reader));
   }
   return {};

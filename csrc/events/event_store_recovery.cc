@@ -52,7 +52,7 @@ Status EventStore::RecoverTables() {
                                     "backup of this store");
     }
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
-                           SstReader::Open(env, path, &core_->schema, &core_->interners));
+                           SstReader::Open(env, path, &core_->schema, &core_->interners, core_->resources));
     reader->HideBefore(meta.visible_from);
     for (const TokenEntry& token : reader->tokens()) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
     tables_.push_back(std::move(reader));

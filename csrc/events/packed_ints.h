@@ -35,9 +35,11 @@ PackedPlan PlanPacked(const uint64_t* values, size_t n);
 void AppendPacked(const PackedPlan& plan, bool delta, const uint64_t* values, size_t n, std::string* out);
 
 // Takes a sequence of n values, whose leading byte was `kind`, from the front of
-// *in. False, with *out undefined, when it is damaged.
+// *in; values [begin, end) of it go to *out. False, with *out undefined, when it
+// is damaged. Values in front of the range cost nothing in a frame of
+// reference, a pass over their steps as deltas.
 template <typename T>
-bool TakePackedBody(uint8_t kind, std::string_view* in, size_t n, T* out) {
+bool TakePackedRange(uint8_t kind, std::string_view* in, size_t n, size_t begin, size_t end, T* out) {
   Cursor cursor(*in);
   uint64_t base = 0;
   uint64_t step = 0;
@@ -48,28 +50,43 @@ bool TakePackedBody(uint8_t kind, std::string_view* in, size_t n, T* out) {
   const size_t packed = kind == kPackedDelta && n > 0 ? n - 1 : n;
   std::string_view bits;
   if (!cursor.GetBytes(PackedBytes(packed, width), &bits)) return false;
+  in->remove_prefix(in->size() - cursor.remaining());
+  if (begin == end) return true;
   const auto* p = reinterpret_cast<const uint8_t*>(bits.data());
   if (kind == kPackedFrame) {
-    UnpackBits<T>(p, bits.size(), packed, width, base, out);
-  } else if (n > 0) {
-    UnpackBits<T>(p, bits.size(), packed, width, step, out + 1);
-    T value = static_cast<T>(base);
-    out[0] = value;
-    for (size_t i = 1; i < n; ++i) {
-      value = static_cast<T>(value + out[i]);
-      out[i] = value;
-    }
+    UnpackBits<T>(p, bits.size(), end - begin, width, base, out, begin);
+    return true;
   }
-  in->remove_prefix(in->size() - cursor.remaining());
+  T value = static_cast<T>(base);
+  constexpr size_t kPiece = 256;
+  T steps[kPiece];
+  for (size_t i = 0; i < begin; i += kPiece) {
+    const size_t m = std::min(kPiece, begin - i);
+    UnpackBits<T>(p, bits.size(), m, width, step, steps, i);
+    for (size_t j = 0; j < m; ++j) value = static_cast<T>(value + steps[j]);
+  }
+  out[0] = value;
+  const size_t rest = end - begin - 1;
+  UnpackBits<T>(p, bits.size(), rest, width, step, out + 1, begin);
+  for (size_t i = 1; i <= rest; ++i) {
+    value = static_cast<T>(value + out[i]);
+    out[i] = value;
+  }
   return true;
+}
+
+// The same with the leading byte in front of the sequence.
+template <typename T>
+bool TakePacked(std::string_view* in, size_t n, size_t begin, size_t end, T* out) {
+  if (in->empty()) return false;
+  const auto kind = static_cast<uint8_t>(in->front());
+  in->remove_prefix(1);
+  return TakePackedRange<T>(kind, in, n, begin, end, out);
 }
 
 template <typename T>
 bool TakePacked(std::string_view* in, size_t n, T* out) {
-  if (in->empty()) return false;
-  const auto kind = static_cast<uint8_t>(in->front());
-  in->remove_prefix(1);
-  return TakePackedBody<T>(kind, in, n, out);
+  return TakePacked<T>(in, n, 0, n, out);
 }
 
 }  // namespace segue

@@ -88,4 +88,14 @@ void GatherRows(const StoreSchema& schema, const std::vector<const ColumnBatch*>
   for (size_t i = 0; i < n; ++i) to->seq[i] = sources[entries[i].source]->seq[entries[i].row];
 }
 
+// One row of one batch.
+struct RowRef {
+  const ColumnBatch* batch;
+  uint32_t row;
+};
+
+// Rows of several batches, in any order. Replaces *out: columns wanted[c] only; `sequences`: seq as well.
+void GatherRows(const StoreSchema& schema, const std::vector<RowRef>& rows, const std::vector<bool>& wanted,
+                bool sequences, ColumnBatch* out);
+
 }  // namespace segue

@@ -5,6 +5,7 @@
 
 #include "base/crc32c.h"
 #include "events/block_encoding.h"
+#include "events/skiplist.h"
 
 namespace segue {
 
@@ -12,8 +13,6 @@ namespace {
 
 // The end of a file that Open reads at once: holds the footer and usually the index.
 constexpr uint64_t kEndRead = 64 << 10;
-// Chunks closer together than this are read with one call, the gap included.
-constexpr uint64_t kGap = 8 << 10;
 
 std::string Describe(const StoreSchema& schema) {
   std::string text;
@@ -26,9 +25,13 @@ std::string Describe(const StoreSchema& schema) {
   return text + "; time " + schema.columns[static_cast<size_t>(schema.time)].field.name;
 }
 
+Status DamagedAt(const std::string& path, uint64_t offset, const std::string& what) {
+  return Status::Corruption(path, static_cast<int64_t>(offset),
+                            "'" + path + "' is damaged at byte " + std::to_string(offset) + ": " + what);
+}
+
 Status DamagedFile(const RandomAccessFile& file, uint64_t offset, const std::string& what) {
-  return Status::Corruption(file.path(), static_cast<int64_t>(offset),
-                            "'" + file.path() + "' is damaged at byte " + std::to_string(offset) + ": " + what);
+  return DamagedAt(file.path(), offset, what);
 }
 
 constexpr uint64_t kLeastSize = sizeof(sst::kMagic) + sst::kTailSize;
@@ -75,19 +78,29 @@ Status ReadFooter(const RandomAccessFile& file, sst::Footer* footer, uint64_t* o
 
 }  // namespace
 
-SstReader::SstReader(std::unique_ptr<RandomAccessFile> file, const StoreSchema* schema, const Interners* interners)
-    : file_(std::move(file)), schema_(schema), interners_(interners), code_maps_(schema->columns.size()) {
+SstReader::SstReader(std::string path, SstResources resources, const StoreSchema* schema, const Interners* interners)
+    : path_(std::move(path)),
+      resources_(std::move(resources)),
+      schema_(schema),
+      interners_(interners),
+      code_maps_(schema->columns.size()) {
   int next = 0;
   for (const StoreColumn& column : schema->columns) dictionary_of_.push_back(column.coded ? next++ : -1);
+  if (resources_.cache) cache_table_ = resources_.cache->NewTable();
 }
 
-SstReader::~SstReader() = default;
+SstReader::~SstReader() {
+  if (resources_.cache) resources_.cache->EraseTable(cache_table_);
+  resources_.files->Close(path_);
+}
 
 Result<std::unique_ptr<SstReader>> SstReader::Open(Env* env, const std::string& path, const StoreSchema* schema,
-                                                   const Interners* interners) {
-  SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env->NewRandomAccessFile(path));
-  std::unique_ptr<SstReader> reader(new SstReader(std::move(file), schema, interners));
-  SEGUE_RETURN_IF_ERROR(reader->ReadParts(&reader->parts_));
+                                                   const Interners* interners, SstResources resources) {
+  if (!resources.files)
+    resources.files = std::make_shared<OpenFiles>(std::shared_ptr<Env>(std::shared_ptr<Env>(), env), 1);
+  SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources.files->Get(path));
+  std::unique_ptr<SstReader> reader(new SstReader(path, std::move(resources), schema, interners));
+  SEGUE_RETURN_IF_ERROR(reader->ReadParts(*file, &reader->parts_));
   return reader;
 }
 
@@ -101,11 +114,11 @@ Result<StoreSchema> SstReader::ReadSchema(Env* env, const std::string& path) {
   return schema;
 }
 
-Status SstReader::Damaged(uint64_t offset, const std::string& what) const { return DamagedFile(*file_, offset, what); }
+Status SstReader::Damaged(uint64_t offset, const std::string& what) const { return DamagedAt(path_, offset, what); }
 
-Status SstReader::ReadParts(Parts* parts) const {
+Status SstReader::ReadParts(const RandomAccessFile& file, Parts* parts) const {
   uint64_t footer_offset = 0;
-  SEGUE_RETURN_IF_ERROR(ReadFooter(*file_, &parts->footer, &footer_offset));
+  SEGUE_RETURN_IF_ERROR(ReadFooter(file, &parts->footer, &footer_offset));
   if (parts->footer.schema != schema_->Serialize()) {
     const Result<StoreSchema> other = StoreSchema::Parse(parts->footer.schema);
     if (!other.ok()) return Damaged(footer_offset, other.status().message());
@@ -133,28 +146,29 @@ Status SstReader::ReadParts(Parts* parts) const {
   if (parts->footer.dictionaries.size() != coded) return Damaged(footer_offset, "it has too few or many dictionaries");
 
   std::string body;
-  SEGUE_RETURN_IF_ERROR(ReadSection(parts->footer.bloom, "bloom filter", &body));
+  SEGUE_RETURN_IF_ERROR(ReadSection(file, parts->footer.bloom, "bloom filter", &body));
   Result<BloomFilter> bloom = BloomFilter::Parse(body);
   if (!bloom.ok()) return Damaged(parts->footer.bloom.offset, bloom.status().message());
   parts->bloom = bloom.Take();
 
-  SEGUE_RETURN_IF_ERROR(ReadSection(parts->footer.tokens, "tokens", &body));
+  SEGUE_RETURN_IF_ERROR(ReadSection(file, parts->footer.tokens, "tokens", &body));
   Result<std::vector<TokenEntry>> tokens = sst::ParseTokens(body);
   if (!tokens.ok()) return Damaged(parts->footer.tokens.offset, tokens.status().message());
   parts->tokens = tokens.Take();
-  return ReadIndex(sections.front().offset, parts);
+  return ReadIndex(file, sections.front().offset, parts);
 }
 
-Status SstReader::ReadIndex(uint64_t blocks_end, Parts* parts) const {
+Status SstReader::ReadIndex(const RandomAccessFile& file, uint64_t blocks_end, Parts* parts) const {
   const uint64_t at = parts->footer.index.offset;
   std::string body;
-  SEGUE_RETURN_IF_ERROR(ReadSection(parts->footer.index, "index", &body));
+  SEGUE_RETURN_IF_ERROR(ReadSection(file, parts->footer.index, "index", &body));
   const SstMeta& meta = parts->footer.meta;
   const size_t chunks = schema_->columns.size() + 1;
   if (parts->footer.blocks == 0 || parts->footer.blocks > body.size())
     return Damaged(at, "the index's number of blocks");
   parts->blocks.resize(parts->footer.blocks);
   parts->chunk_ends.reserve(parts->footer.blocks * chunks);
+  parts->last_prefixes.reserve(parts->footer.blocks);
   Cursor in(body);
   uint64_t offset = sizeof(sst::kMagic);
   uint64_t rows = 0;
@@ -163,15 +177,17 @@ Status SstReader::ReadIndex(uint64_t blocks_end, Parts* parts) const {
       return Damaged(at, "an entry of the index is cut off or out of range");
     }
     rows += block.rows;
+    parts->last_prefixes.push_back(KeyPrefix(block.last_key));
   }
   if (in.remaining() != 0 || rows != meta.rows) return Damaged(at, "the index does not have the file's rows");
   if (offset != blocks_end) return Damaged(at, "the index does not cover the file's blocks");
   return Status();
 }
 
-Status SstReader::ReadSection(const sst::Section& section, const char* what, std::string* out) const {
+Status SstReader::ReadSection(const RandomAccessFile& file, const sst::Section& section, const char* what,
+                              std::string* out) const {
   out->resize(section.size);
-  SEGUE_RETURN_IF_ERROR(file_->Read(section.offset, section.size, out->data()));
+  SEGUE_RETURN_IF_ERROR(file.Read(section.offset, section.size, out->data()));
   const size_t size = section.size - sst::kCrcSize;
   if (Crc32c(out->data(), size) != LoadAs<uint32_t>(out->data() + size)) {
     return Damaged(section.offset, std::string("the checksum of its ") + what + " differs");
@@ -182,7 +198,8 @@ Status SstReader::ReadSection(const sst::Section& section, const char* what, std
 
 Status SstReader::ReadStrings(size_t column, std::string* bytes, std::vector<std::string_view>* strings) const {
   const sst::Dictionary& dictionary = parts_.footer.dictionaries[static_cast<size_t>(dictionary_of_[column])];
-  SEGUE_RETURN_IF_ERROR(ReadSection(dictionary.section, "dictionary", bytes));
+  SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
+  SEGUE_RETURN_IF_ERROR(ReadSection(*file, dictionary.section, "dictionary", bytes));
   const Status status = DecodeStrings(*bytes, dictionary.entries, strings);
   return status.ok() ? status : Damaged(dictionary.section.offset, status.message());
 }
@@ -200,83 +217,6 @@ Status SstReader::ReadCodes(size_t column, const std::vector<int32_t>** codes) c
     }
   }
   *codes = &map.codes;
-  return Status();
-}
-
-Status SstReader::DecodeChunk(size_t block, size_t chunk, std::string_view bytes, uint64_t offset,
-                              ColumnBatch* out) const {
-  const std::string_view body = bytes.substr(0, bytes.size() - sst::kCrcSize);
-  const bool seq = chunk == schema_->columns.size();
-  const auto name = [&] {
-    return seq ? std::string("the sequence numbers") : "column '" + schema_->columns[chunk].field.name + "'";
-  };
-  if (Crc32c(body.data(), body.size()) != LoadAs<uint32_t>(body.data() + body.size())) {
-    return Damaged(offset, "the checksum of " + name() + " in block " + std::to_string(block) + " differs");
-  }
-  const size_t rows = parts_.blocks[block].rows;
-  if (seq) {
-    out->seq.resize(rows);
-    const Status status = DecodeUInt64s(body, rows, out->seq.data());
-    return status.ok() ? status : Damaged(offset, status.message());
-  }
-  const StoreColumn& column = schema_->columns[chunk];
-  ColumnData* data = &out->columns[chunk];
-  const Status status = DecodeColumn(ColumnShape::Of(column), body, rows, data);
-  if (!status.ok()) return Damaged(offset, name() + ": " + status.message());
-  if (!column.coded) return Status();
-  const std::vector<int32_t>* codes = nullptr;
-  SEGUE_RETURN_IF_ERROR(ReadCodes(chunk, &codes));
-  auto* values = reinterpret_cast<uint32_t*>(data->values.data());
-  const size_t entries = codes->size();
-  for (size_t i = 0; i < rows; ++i) {
-    if (data->IsNull(i)) continue;
-    if (values[i] >= entries) return Damaged(offset, name() + ": a code outside the file's dictionary");
-    values[i] = static_cast<uint32_t>((*codes)[values[i]]);
-  }
-  return Status();
-}
-
-Status SstReader::ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const {
-  const size_t columns = schema_->columns.size();
-  if (block >= parts_.blocks.size()) {
-    return Status::Invalid("block " + std::to_string(block) + " of an SSTable of " +
-                           std::to_string(parts_.blocks.size()));
-  }
-  if (!wanted.empty() && wanted.size() != columns) return Status::Invalid("`wanted` needs one entry a column");
-  const BlockInfo& info = parts_.blocks[block];
-  const uint32_t* ends = parts_.chunk_ends.data() + block * (columns + 1);
-  const auto want = [&](size_t chunk) { return chunk == columns || wanted.empty() || wanted[chunk]; };
-  const auto start = [&](size_t chunk) { return chunk == 0 ? 0 : ends[chunk - 1]; };
-  out->columns.resize(columns);
-  out->rows = info.rows;
-  RawVector<char> bytes;
-  for (size_t first = 0; first <= columns;) {
-    if (!want(first)) {
-      ColumnData& unread = out->columns[first++];
-      unread.values.clear();
-      unread.offsets.clear();
-      unread.valid.clear();
-      continue;
-    }
-    size_t last = first;  // of the chunks read with this call
-    for (size_t chunk = first + 1; chunk <= columns && start(chunk) - ends[last] <= kGap; ++chunk) {
-      if (want(chunk)) last = chunk;
-    }
-    const uint32_t from = start(first);
-    bytes.resize(ends[last] - from);
-    SEGUE_RETURN_IF_ERROR(file_->Read(info.offset + from, bytes.size(), bytes.data()));
-    for (; first <= last; ++first) {
-      if (!want(first)) {
-        ColumnData& unread = out->columns[first];
-        unread.values.clear();
-        unread.offsets.clear();
-        unread.valid.clear();
-        continue;
-      }
-      const std::string_view chunk(bytes.data() + (start(first) - from), ends[first] - start(first));
-      SEGUE_RETURN_IF_ERROR(DecodeChunk(block, first, chunk, info.offset + start(first), out));
-    }
-  }
   return Status();
 }
 
@@ -310,7 +250,10 @@ Status SstReader::VerifyZoneMap(size_t block, const ColumnBatch& rows) const {
 
 Status SstReader::Verify() const {
   Parts again;
-  SEGUE_RETURN_IF_ERROR(ReadParts(&again));
+  {
+    SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
+    SEGUE_RETURN_IF_ERROR(ReadParts(*file, &again));
+  }
   for (size_t c = 0; c < schema_->columns.size(); ++c) {
     if (dictionary_of_[c] < 0) continue;
     std::string bytes;
@@ -327,14 +270,12 @@ Status SstReader::Verify() const {
 
 Result<std::vector<SstReader::ChunkInfo>> SstReader::DescribeBlock(size_t block) const {
   if (block >= parts_.blocks.size()) return Status::Invalid("no block " + std::to_string(block));
-  const size_t chunks = schema_->columns.size() + 1;
-  const uint32_t* ends = parts_.chunk_ends.data() + block * chunks;
+  SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
   std::vector<ChunkInfo> infos;
-  for (size_t c = 0; c < chunks; ++c) {
-    const uint32_t start = c == 0 ? 0 : ends[c - 1];
+  for (size_t c = 0; c <= schema_->columns.size(); ++c) {
     uint8_t tag = 0;
-    SEGUE_RETURN_IF_ERROR(file_->Read(parts_.blocks[block].offset + start, 1, &tag));
-    infos.push_back({EncodingName(static_cast<Encoding>(tag)), ends[c] - start});
+    SEGUE_RETURN_IF_ERROR(file->Read(parts_.blocks[block].offset + ChunkBegin(block, c), 1, &tag));
+    infos.push_back({EncodingName(static_cast<Encoding>(tag)), ChunkEnd(block, c) - ChunkBegin(block, c)});
   }
   return infos;
 }

@@ -1,9 +1,14 @@
 // SstReader: reads one SSTable.
 //
+// Blocks are read into memory, never mapped: a file that is cut short or a
+// device that fails is then an error of one read, where a mapping would end the
+// process with a signal. What reading costs more, a copy from the page cache, is
+// little beside decoding, and the block cache spares it where keys are hot.
+//
 // Thread safety: const methods may be called from many threads.
-// Ownership: owns its file, which it keeps open; borrows StoreSchema and
-// Interners (which gain the file's strings when a coded column is first read).
-// Memory: bloom filter, index (about 100 bytes a block) and tokens from Open
+// Ownership: shares the store's open files and block cache; borrows StoreSchema
+// and Interners (which gain the file's strings when a coded column is first read).
+// Memory: bloom filter, index (about 120 bytes a block) and tokens from Open
 // on; a coded column's mapping of codes (4 bytes a string) from its first read on.
 // Errors: kCorruption names the path and the offset of the damaged part.
 #pragma once
@@ -14,23 +19,48 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
 #include "base/status.h"
+#include "events/block_cache.h"
 #include "events/bloom.h"
 #include "events/column_batch.h"
+#include "events/open_files.h"
+#include "events/read_counters.h"
 #include "events/sstable_format.h"
 #include "events/store_schema.h"
 
 namespace segue {
+
+// What the SSTables of one store share; null where a file is read on its own.
+struct SstResources {
+  std::shared_ptr<OpenFiles> files;
+  std::shared_ptr<BlockCache> cache;
+};
+
+// Chunks of one block, checked and still encoded. Belongs to one thread at a
+// time; reusing it reuses its memory.
+class EncodedBlock {
+ public:
+  size_t rows() const { return rows_; }
+
+ private:
+  friend class SstReader;
+  size_t number_ = 0;
+  size_t rows_ = 0;
+  BlockCache::BlockPtr cached_;           // what chunks_ point into, or null:
+  RawVector<char> bytes_;                 // then this
+  std::vector<std::string_view> chunks_;  // without checksum; empty: not fetched
+};
 
 class SstReader {
  public:
   // kCorruption also when the file was written with another schema;
   // kUnsupported when a newer version of the format wrote it.
   static Result<std::unique_ptr<SstReader>> Open(Env* env, const std::string& path, const StoreSchema* schema,
-                                                 const Interners* interners);
+                                                 const Interners* interners, SstResources resources = {});
   ~SstReader();
 
   // The schema that a file was written with, to open it where no table is at hand.
@@ -47,10 +77,22 @@ class SstReader {
 
   // False: no row has a key of this hash. Touches no file.
   bool MayContainKey(uint64_t key_hash) const { return parts_.bloom.MayContain(key_hash); }
+  // Blocks [first, second) may have rows of this key; none other has. Touches no file.
+  std::pair<size_t, size_t> BlocksOfKey(std::string_view encoded_key) const;
 
-  // Replaces *out (reusing its memory) with the columns wanted[c] of a block;
-  // empty `wanted`: all. seq always. Reads and checks only the bytes of those
-  // columns, unless the gap between them is too small to save a read.
+  // Brings the chunks of columns wanted[c] (empty: all) and, with `seq`, of the
+  // sequence numbers of a block, and checks them: from the cache or from the
+  // file, reading only the bytes of those chunks unless the gap between them is
+  // too small to save a read. `fill`: look into the cache, and keep there what
+  // was read.
+  Status Fetch(size_t block, const std::vector<bool>& wanted, bool seq, bool fill, EncodedBlock* out,
+               ReadCounts* counts) const;
+  // Appends rows [begin, end) of a fetched column to *out.
+  Status Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const;
+  Status DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, RawVector<uint64_t>* out) const;
+
+  // Fetch and Decode in one: replaces *out (reusing its memory) with the wanted
+  // columns and the sequence numbers of a block. Past the cache.
   Status ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const;
 
   // Reads everything anew: every CRC, every value, every zone map.
@@ -69,7 +111,8 @@ class SstReader {
     BloomFilter bloom;
     std::vector<TokenEntry> tokens;
     std::vector<BlockInfo> blocks;
-    std::vector<uint32_t> chunk_ends;  // of each block, relative to its offset: one a column, one for seq
+    std::vector<uint64_t> last_prefixes;  // KeyPrefix of each block's last key: a search in it stays in the cache
+    std::vector<uint32_t> chunk_ends;     // of each block, relative to its offset: one a column, one for seq
   };
   struct CodeMap {
     std::mutex mutex;
@@ -77,21 +120,33 @@ class SstReader {
     std::vector<int32_t> codes;  // file code -> store code
   };
 
-  SstReader(std::unique_ptr<RandomAccessFile> file, const StoreSchema* schema, const Interners* interners);
+  SstReader(std::string path, SstResources resources, const StoreSchema* schema, const Interners* interners);
 
-  Status ReadParts(Parts* parts) const;
-  Status ReadIndex(uint64_t blocks_end, Parts* parts) const;
+  Status ReadParts(const RandomAccessFile& file, Parts* parts) const;
+  Status ReadIndex(const RandomAccessFile& file, uint64_t blocks_end, Parts* parts) const;
   // Reads [offset, offset + size), whose last bytes are a CRC; *out is the body.
-  Status ReadSection(const sst::Section& section, const char* what, std::string* out) const;
+  Status ReadSection(const RandomAccessFile& file, const sst::Section& section, const char* what,
+                     std::string* out) const;
   Status ReadStrings(size_t column, std::string* bytes, std::vector<std::string_view>* strings) const;
   Status ReadCodes(size_t column, const std::vector<int32_t>** codes) const;
-  Status DecodeChunk(size_t block, size_t chunk, std::string_view bytes, uint64_t offset, ColumnBatch* out) const;
+  // Reads and checks chunks (ascending numbers) of a block; (*views)[chunk] point into *bytes.
+  Status ReadChunks(size_t block, const std::vector<size_t>& chunks, RawVector<char>* bytes,
+                    std::vector<std::string_view>* views) const;
+  Status CheckChunk(size_t block, size_t chunk, std::string_view bytes) const;
   Status VerifyZoneMap(size_t block, const ColumnBatch& rows) const;
   Status Damaged(uint64_t offset, const std::string& what) const;
 
-  std::unique_ptr<RandomAccessFile> file_;
+  uint32_t ChunkBegin(size_t block, size_t chunk) const { return chunk == 0 ? 0 : ChunkEnd(block, chunk - 1); }
+  uint32_t ChunkEnd(size_t block, size_t chunk) const {
+    return parts_.chunk_ends[block * (schema_->columns.size() + 1) + chunk];
+  }
+  std::string ChunkName(size_t chunk) const;
+
+  const std::string path_;
+  const SstResources resources_;
   const StoreSchema* schema_;
   const Interners* interners_;
+  uint64_t cache_table_ = 0;
   std::vector<int> dictionary_of_;  // column -> place in footer.dictionaries, or -1
   Parts parts_;
   int64_t visible_from_ = std::numeric_limits<int64_t>::min();

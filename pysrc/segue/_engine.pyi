@@ -16,6 +16,10 @@ class ScanStream:
     """
     def __arrow_c_schema__(self) -> typing_extensions.CapsuleType: ...
     def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType: ...
+    def next_batch(self) -> typing.Any:
+        """
+        The next batch as (schema, array) capsules; None at the end.
+        """
     def raise_error(self) -> None:
         """
         Raises the error that ended the stream, if one did.
@@ -79,6 +83,10 @@ class EventStore:
     def expire(self, before: int, taken: int) -> tuple[typing.Any, ...]:
         """
         Start of the first window kept, rows expired, files and bytes dropped, rows above `taken`: then nothing was done.
+        """
+    def encode_plain_key(self, values: tuple[typing.Any, ...]) -> bytes | None:
+        """
+        The encoded key of integers and strings; None when a value needs another way.
         """
     def flush(self) -> None: ...
     def record_handoff(self, sequence: int) -> None: ...

@@ -121,6 +121,19 @@ class EventStats:
     bloom_probes: int
     bloom_useful: int
     """Bloom filter probes that spared reading a table."""
+    bloom_false_positives: int
+    """Probes that let a table through which did not have the key."""
+    cache_hits: int
+    """Blocks that a read by key found in the block cache."""
+    cache_misses: int
+    """Blocks that it did not find there."""
+    cache_bytes: int
+    """What the block cache holds now."""
+    cache_capacity: int
+    """The most that it may hold, in bytes."""
+    blocks_read: int
+    """Blocks of SSTables read from their files, whole or in part."""
+    block_bytes_read: int
     compactions: int
     """Merges of SSTables."""
     compaction_bytes_read: int
@@ -164,7 +177,7 @@ def _text(name: str, value: Any) -> str:
         return f"{len(value)}, with at most {files} files each"
     if isinstance(value, float):
         return f"{value:.2f}"
-    if name.endswith(("bytes", "bytes_written")):
+    if name.endswith(("bytes", "bytes_written", "bytes_read", "capacity")):
         return f"{value:,} ({value / 2**20:.1f} MiB)"
     return f"{value:,}" if isinstance(value, int) else str(value)
 

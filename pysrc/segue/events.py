@@ -96,24 +96,22 @@ class Scan:
         """
         import pyarrow as pa
 
-        source = self._open()
-        try:
-            reader = pa.RecordBatchReader.from_stream(source)
-            return (reader if self._transform is None else self._transform(reader)).read_all()
-        except (pa.ArrowException, OSError):
-            source.raise_error()  # the exact exception, where the store knows it
-            raise
+        batches = list(self.batches())
+        return pa.Table.from_batches(batches, None if batches else pa.schema(self))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batch by batch, in bounded memory, with the same exceptions as :meth:`to_arrow`."""
         import pyarrow as pa
 
         source = self._open()
+        if self._transform is None:
+            while (batch := source.next_batch()) is not None:
+                yield pa.RecordBatch._import_from_c_capsule(*batch)
+            return
         try:
-            reader = pa.RecordBatchReader.from_stream(source)
-            yield from reader if self._transform is None else self._transform(reader)
+            yield from self._transform(pa.RecordBatchReader.from_stream(source))
         except (pa.ArrowException, OSError):
-            source.raise_error()
+            source.raise_error()  # the exact exception, where the store knows it
             raise
 
     def to_pandas(self) -> Any:
@@ -691,11 +689,13 @@ class Events:
             ) from error
 
     def _encode_key(self, key: Any) -> bytes:
-        import pyarrow as pa
-
         values = key if isinstance(key, tuple) else (key,)
+        if (plain := self._store.encode_plain_key(values)) is not None:
+            return plain
         if len(values) != len(self.key):
             raise InvalidError(f"key={key!r} has {len(values)} parts; the key is ({', '.join(self.key)})")
+        import pyarrow as pa
+
         arrays = {}
         for name, value in zip(self.key, values, strict=True):
             kind = self.schema.field(name).type

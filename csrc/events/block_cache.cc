@@ -1,0 +1,77 @@
+#include "events/block_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace segue {
+
+namespace {
+
+// Enough that two readers seldom wait for each other, and each large enough for
+// some hundred blocks.
+constexpr uint64_t kShardBytes = uint64_t{4} << 20;
+constexpr uint64_t kMaxShards = 16;
+
+}  // namespace
+
+BlockCache::BlockCache(uint64_t capacity)
+    : capacity_(capacity), shards_(std::clamp<uint64_t>(capacity / kShardBytes, 1, kMaxShards)) {}
+
+uint64_t BlockCache::NewTable() {
+  const std::lock_guard lock(mutex_);
+  return next_table_++;
+}
+
+BlockCache::BlockPtr BlockCache::Find(const Key& key) {
+  Shard& shard = ShardOf(key);
+  const std::lock_guard lock(shard.mutex);
+  const auto found = shard.places.find(key);
+  if (found == shard.places.end()) return nullptr;
+  shard.entries.splice(shard.entries.begin(), shard.entries, found->second);
+  return found->second->block;
+}
+
+void BlockCache::DropLocked(Shard* shard, std::list<Entry>::iterator entry, std::list<Entry>* dropped) {
+  shard->bytes -= Cost(*entry->block);
+  shard->places.erase(entry->key);
+  dropped->splice(dropped->begin(), shard->entries, entry);
+}
+
+void BlockCache::Insert(const Key& key, BlockPtr block) {
+  const uint64_t cost = Cost(*block);
+  const uint64_t room = capacity_ / shards_.size();
+  if (cost > room / 2) return;
+  Shard& shard = ShardOf(key);
+  std::list<Entry> dropped;  // freed without the lock
+  const std::lock_guard lock(shard.mutex);
+  if (const auto old = shard.places.find(key); old != shard.places.end()) {
+    DropLocked(&shard, old->second, &dropped);
+  }
+  while (shard.bytes + cost > room) DropLocked(&shard, std::prev(shard.entries.end()), &dropped);
+  shard.entries.push_front({key, std::move(block)});
+  shard.places.emplace(key, shard.entries.begin());
+  shard.bytes += cost;
+}
+
+void BlockCache::EraseTable(uint64_t table) {
+  for (Shard& shard : shards_) {
+    std::list<Entry> dropped;
+    const std::lock_guard lock(shard.mutex);
+    for (auto entry = shard.entries.begin(); entry != shard.entries.end();) {
+      const auto next = std::next(entry);
+      if (entry->key.table == table) DropLocked(&shard, entry, &dropped);
+      entry = next;
+    }
+  }
+}
+
+uint64_t BlockCache::bytes() const {
+  uint64_t total = 0;
+  for (const Shard& shard : shards_) {
+    const std::lock_guard lock(shard.mutex);
+    total += shard.bytes;
+  }
+  return total;
+}
+
+}  // namespace segue

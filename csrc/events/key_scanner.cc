@@ -1,0 +1,282 @@
+#include "events/key_scanner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "events/row_gather.h"
+
+namespace segue {
+
+namespace {
+
+// The first row in [lo, hi) for which `after` holds; it must hold for all that follow one for which it does.
+template <typename After>
+size_t FirstRow(size_t lo, size_t hi, After after) {
+  while (lo < hi) {
+    const size_t middle = lo + (hi - lo) / 2;
+    if (after(middle)) {
+      hi = middle;
+    } else {
+      lo = middle + 1;
+    }
+  }
+  return lo;
+}
+
+}  // namespace
+
+KeyScanner::KeyScanner(std::shared_ptr<const Snapshot> snapshot, ScanSpec spec)
+    : snapshot_(std::move(snapshot)),
+      spec_(std::move(spec)),
+      hash_(KeyHash(*spec_.key)),
+      key_columns_(spec_.wanted.size()),
+      read_(spec_.wanted) {
+  const StoreSchema& schema = snapshot_->core().schema;
+  for (const int c : schema.key) key_columns_[static_cast<size_t>(c)] = read_[static_cast<size_t>(c)] = true;
+  read_[static_cast<size_t>(schema.time)] = true;
+  if (spec_.limit == 0) return;
+  for (const MemtableView& memtable : snapshot_->memtables()) AddMemtable(memtable);
+  for (const auto& table : snapshot_->tables()) {
+    const SstMeta& meta = table->meta();
+    if (*spec_.key < meta.first_key || *spec_.key > meta.last_key) continue;
+    const ScanBounds bounds = spec_.In(*table);
+    if (!bounds.TakeSome(meta)) continue;
+    Source& source = sources_.emplace_back();
+    source.table = table.get();
+    source.bounds = bounds;
+    PushBound(static_cast<uint32_t>(sources_.size() - 1), meta);
+  }
+}
+
+// ---- the merge ------------------------------------------------------------
+
+void KeyScanner::Push(const Head& head) {
+  heap_.push_back(head);
+  std::push_heap(heap_.begin(), heap_.end(), [this](const Head& a, const Head& b) { return Before(b, a); });
+}
+
+KeyScanner::Head KeyScanner::Pop() {
+  std::pop_heap(heap_.begin(), heap_.end(), [this](const Head& a, const Head& b) { return Before(b, a); });
+  const Head head = heap_.back();
+  heap_.pop_back();
+  return head;
+}
+
+void KeyScanner::PushPiece(uint32_t source) {
+  const Piece& piece = sources_[source].piece;
+  const size_t row = spec_.descending ? piece.end - 1 : piece.at;
+  Push({TimeAt(snapshot_->core().schema, *piece.rows, row), piece.rows->seq[row], source, true});
+}
+
+// Rows of one key in a memtable; cut to the times that are wanted.
+void KeyScanner::AddPiece(std::shared_ptr<const ColumnBatch> rows, size_t begin, size_t end, bool every_sequence) {
+  const StoreSchema& schema = snapshot_->core().schema;
+  begin = FirstRow(begin, end, [&](size_t row) { return TimeAt(schema, *rows, row) >= spec_.since; });
+  if (!spec_.until_open) {
+    end = FirstRow(begin, end, [&](size_t row) { return TimeAt(schema, *rows, row) >= spec_.until; });
+  }
+  if (begin == end) return;
+  sources_.emplace_back().piece = {std::move(rows), begin, end, every_sequence};
+  PushPiece(static_cast<uint32_t>(sources_.size() - 1));
+}
+
+Status KeyScanner::Merge(std::vector<RowRef>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept) {
+  const uint64_t most = std::min<uint64_t>(spec_.batch_rows, spec_.limit - returned_);
+  while (picks->size() < most && !heap_.empty()) {
+    Head head = Pop();
+    if (!head.exact) {
+      SEGUE_RETURN_IF_ERROR(Open(head.source));
+      continue;
+    }
+    // Rows of this source, for as long as none of another comes before them.
+    Piece& piece = sources_[head.source].piece;
+    const StoreSchema& schema = snapshot_->core().schema;
+    kept->push_back(piece.rows);
+    for (;;) {
+      const size_t row = spec_.descending ? --piece.end : piece.at++;
+      const uint64_t seq = piece.rows->seq[row];
+      if (piece.every_sequence || spec_.TakeSequence(seq)) {
+        picks->push_back({piece.rows.get(), static_cast<uint32_t>(row)});
+      }
+      if (piece.at == piece.end) {
+        piece = Piece();
+        PushNextBlock(head.source);
+        break;
+      }
+      const size_t next = spec_.descending ? piece.end - 1 : piece.at;
+      head.time = TimeAt(schema, *piece.rows, next);
+      head.seq = piece.rows->seq[next];
+      if (picks->size() == most || (!heap_.empty() && Before(heap_.front(), head))) {
+        Push(head);
+        break;
+      }
+    }
+  }
+  return {};
+}
+
+Result<bool> KeyScanner::Next(ColumnBatch* out) {
+  if (returned_ >= spec_.limit) return false;
+  std::vector<RowRef> picks;
+  std::vector<std::shared_ptr<const ColumnBatch>> kept;
+  const Status merged = Merge(&picks, &kept);
+  snapshot_->core().reads.Add(std::exchange(counts_, {}));
+  SEGUE_RETURN_IF_ERROR(merged);
+  if (picks.empty()) return false;
+  returned_ += picks.size();
+  GatherRows(snapshot_->core().schema, picks, spec_.wanted, spec_.sequences, out);
+  return true;
+}
+
+// ---- memtables ------------------------------------------------------------
+
+void KeyScanner::AddMemtable(const MemtableView& memtable) {
+  const StoreSchema& schema = snapshot_->core().schema;
+  for (const auto& run : memtable.runs) {
+    if (!spec_.TakeSome(ZoneOf(*run))) continue;
+    const auto [begin, end] = run->FindKey(schema, *spec_.key);
+    if (begin == end) continue;
+    AddPiece({run, &run->batch()}, begin, end, spec_.TakeAllSequences(ZoneOf(*run)));
+  }
+  for (const auto& batch : memtable.batches) {
+    if (!spec_.TakeSome(ZoneOf(*batch))) continue;
+    std::vector<uint32_t> rows = batch->FindKey(schema, *spec_.key);
+    if (rows.empty()) continue;
+    // In order of arrival; sequences rise with it.
+    std::stable_sort(rows.begin(), rows.end(), [&](uint32_t a, uint32_t b) {
+      return TimeAt(schema, batch->batch(), a) < TimeAt(schema, batch->batch(), b);
+    });
+    auto sorted = std::make_shared<ColumnBatch>();
+    AppendRows(schema, batch->batch(), rows.data(), rows.size(), read_, sorted.get());
+    AddPiece(std::move(sorted), 0, rows.size(), spec_.TakeAllSequences(ZoneOf(*batch)));
+  }
+  for (const auto& list : memtable.skiplists) AddSkipList(*list);
+}
+
+void KeyScanner::AddSkipList(const SkipList& list) {
+  const StoreCore& core = snapshot_->core();
+  const uint64_t prefix = KeyPrefix(*spec_.key);
+  std::vector<const uint8_t*> packed;
+  auto rows = std::make_shared<ColumnBatch>();
+  const SkipList::Node* node = list.Seek({prefix, *spec_.key, spec_.since, 0});
+  for (; node != nullptr; node = node->Next(0)) {
+    const RowOrder& order = node->order;
+    if (CompareKeys(order.prefix, order.key, prefix, *spec_.key) != 0) break;
+    if (!spec_.Take(order.seq, order.time)) continue;  // the list may have grown since the snapshot
+    packed.push_back(node->row);
+    rows->seq.push_back(order.seq);
+  }
+  if (packed.empty()) return;
+  core.format.Unpack(core.interners, packed, rows.get());
+  AddPiece(std::move(rows), 0, packed.size(), true);
+}
+
+// ---- SSTables -------------------------------------------------------------
+
+void KeyScanner::SearchTable(Source* source) {
+  source->searched = true;
+  ++counts_.bloom_probes;
+  if (!source->table->MayContainKey(hash_)) {
+    ++counts_.bloom_useful;
+    source->found = true;  // nothing false about it
+    return;
+  }
+  std::tie(source->first, source->end) = source->table->BlocksOfKey(*spec_.key);
+}
+
+void KeyScanner::PushNextBlock(uint32_t number) {
+  Source& source = sources_[number];
+  if (source.table == nullptr) return;
+  for (; source.first < source.end; spec_.descending ? --source.end : ++source.first) {
+    const BlockInfo& block = source.table->blocks()[spec_.descending ? source.end - 1 : source.first];
+    if (source.bounds.TakeSome(block)) {
+      PushBound(number, block);
+      return;
+    }
+    source.skipped = true;
+  }
+  if (!source.found && !source.skipped) ++counts_.bloom_false_positives;
+}
+
+Status KeyScanner::Open(uint32_t number) {
+  Source& source = sources_[number];
+  if (!source.searched) {
+    SearchTable(&source);
+  } else {
+    SEGUE_RETURN_IF_ERROR(ReadBlock(&source, spec_.descending ? --source.end : source.first++));
+    if (source.piece.at < source.piece.end) {
+      PushPiece(number);
+      return {};
+    }
+  }
+  PushNextBlock(number);
+  return {};
+}
+
+// Rows [*begin, *end) of the fetched block have the key.
+Status KeyScanner::FindKey(const SstReader& table, const BlockInfo& info, size_t* begin, size_t* end) {
+  const StoreSchema& schema = snapshot_->core().schema;
+  *begin = 0;
+  *end = info.rows;
+  const std::string& wanted = *spec_.key;
+  if (info.first_key == wanted && info.last_key == wanted) return {};
+  keys_.rows = info.rows;
+  keys_.columns.resize(schema.columns.size());
+  for (const int key : schema.key) {
+    const auto c = static_cast<size_t>(key);
+    keys_.columns[c].values.clear();
+    keys_.columns[c].offsets.clear();
+    SEGUE_RETURN_IF_ERROR(table.Decode(encoded_, c, 0, info.rows, &keys_.columns[c]));
+  }
+  std::string key;
+  const auto compare = [&](size_t row) {
+    key.clear();
+    EncodeKey(schema, keys_, row, &key);
+    return key.compare(wanted);
+  };
+  *begin = FirstRow(0, info.rows, [&](size_t row) { return compare(row) >= 0; });
+  *end = FirstRow(*begin, info.rows, [&](size_t row) { return compare(row) > 0; });
+  return {};
+}
+
+Status KeyScanner::ReadBlock(Source* source, size_t block) {
+  const SstReader& table = *source->table;
+  const BlockInfo& info = table.blocks()[block];
+  SEGUE_RETURN_IF_ERROR(table.Fetch(block, read_, true, true, &encoded_, &counts_));
+  size_t begin = 0;
+  size_t end = 0;
+  SEGUE_RETURN_IF_ERROR(FindKey(table, info, &begin, &end));
+  if (begin == end) return {};
+  source->found = true;
+
+  const auto time = static_cast<size_t>(snapshot_->core().schema.time);
+  times_.values.clear();
+  SEGUE_RETURN_IF_ERROR(table.Decode(encoded_, time, begin, end, &times_));
+  const size_t from = begin;
+  const auto time_at = [&](size_t row) { return times_.Get<int64_t>(row - from); };
+  begin = FirstRow(begin, end, [&](size_t row) { return time_at(row) >= source->bounds.since; });
+  if (!spec_.until_open) end = FirstRow(begin, end, [&](size_t row) { return time_at(row) >= spec_.until; });
+  const bool every_sequence = spec_.TakeAllSequences(info);
+  if (every_sequence) {
+    // No more than can still be returned.
+    const auto most = static_cast<size_t>(std::min<uint64_t>(end - begin, spec_.limit - returned_));
+    spec_.descending ? begin = end - most : end = begin + most;
+  }
+  if (begin == end) return {};
+
+  auto rows = std::make_shared<ColumnBatch>();
+  rows->rows = end - begin;
+  rows->columns.resize(read_.size());
+  const uint8_t* times = times_.values.data();
+  rows->columns[time].values.assign(times + (begin - from) * sizeof(int64_t), times + (end - from) * sizeof(int64_t));
+  for (size_t c = 0; c < read_.size(); ++c) {
+    if (c == time || !spec_.wanted[c]) continue;
+    SEGUE_RETURN_IF_ERROR(table.Decode(encoded_, c, begin, end, &rows->columns[c]));
+  }
+  SEGUE_RETURN_IF_ERROR(table.DecodeSequences(encoded_, begin, end, &rows->seq));
+  const size_t count = rows->rows;
+  source->piece = {std::move(rows), 0, count, every_sequence};
+  return {};
+}
+
+}  // namespace segue

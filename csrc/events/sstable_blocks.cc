@@ -1,0 +1,196 @@
+// SstReader: from a key to blocks, from blocks to columns.
+#include <algorithm>
+
+#include "base/crc32c.h"
+#include "events/block_encoding.h"
+#include "events/skiplist.h"
+#include "events/sstable_reader.h"
+
+namespace segue {
+
+namespace {
+
+// Chunks closer together than this are read with one call, the gap included.
+constexpr uint64_t kGap = 8 << 10;
+
+}  // namespace
+
+std::string SstReader::ChunkName(size_t chunk) const {
+  return chunk == schema_->columns.size() ? "the sequence numbers"
+                                          : "column '" + schema_->columns[chunk].field.name + "'";
+}
+
+std::pair<size_t, size_t> SstReader::BlocksOfKey(std::string_view encoded_key) const {
+  const std::vector<BlockInfo>& blocks = parts_.blocks;
+  const std::vector<uint64_t>& prefixes = parts_.last_prefixes;
+  auto first = static_cast<size_t>(std::lower_bound(prefixes.begin(), prefixes.end(), KeyPrefix(encoded_key)) -
+                                   prefixes.begin());
+  // Long keys may share a prefix.
+  const auto begin = blocks.begin() + static_cast<ptrdiff_t>(first);
+  if (encoded_key.size() > sizeof(uint64_t)) {
+    first = static_cast<size_t>(
+        std::partition_point(begin, blocks.end(), [&](const BlockInfo& b) { return b.last_key < encoded_key; }) -
+        blocks.begin());
+  }
+  // Nearly always one block, or none.
+  size_t end = first;
+  while (end < blocks.size() && end - first < 4 && blocks[end].first_key <= encoded_key) ++end;
+  if (end - first == 4) {
+    end = static_cast<size_t>(std::partition_point(blocks.begin() + static_cast<ptrdiff_t>(end), blocks.end(),
+                                                   [&](const BlockInfo& b) { return b.first_key <= encoded_key; }) -
+                              blocks.begin());
+  }
+  return {first, end};
+}
+
+Status SstReader::CheckChunk(size_t block, size_t chunk, std::string_view bytes) const {
+  const size_t size = bytes.size() - sst::kCrcSize;
+  if (Crc32c(bytes.data(), size) == LoadAs<uint32_t>(bytes.data() + size)) return Status();
+  return Damaged(parts_.blocks[block].offset + ChunkBegin(block, chunk),
+                 "the checksum of " + ChunkName(chunk) + " in block " + std::to_string(block) + " differs");
+}
+
+Status SstReader::ReadChunks(size_t block, const std::vector<size_t>& chunks, RawVector<char>* bytes,
+                             std::vector<std::string_view>* views) const {
+  // Spans of chunks that one call reads, and what they take together.
+  struct Span {
+    size_t first;  // places in `chunks`
+    size_t last;
+  };
+  std::vector<Span> spans;
+  size_t total = 0;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const uint32_t begin = ChunkBegin(block, chunks[i]);
+    const uint32_t before = spans.empty() ? 0 : ChunkEnd(block, chunks[spans.back().last]);
+    if (spans.empty() || begin - before > kGap) {
+      spans.push_back({i, i});
+      total += ChunkEnd(block, chunks[i]) - begin;
+    } else {
+      total += ChunkEnd(block, chunks[i]) - before;
+      spans.back().last = i;
+    }
+  }
+  bytes->resize(total);
+  SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
+  char* at = bytes->data();
+  for (const Span& span : spans) {
+    const uint32_t begin = ChunkBegin(block, chunks[span.first]);
+    const size_t size = ChunkEnd(block, chunks[span.last]) - begin;
+    SEGUE_RETURN_IF_ERROR(file->Read(parts_.blocks[block].offset + begin, size, at));
+    for (size_t i = span.first; i <= span.last; ++i) {
+      const uint32_t from = ChunkBegin(block, chunks[i]);
+      const std::string_view chunk(at + (from - begin), ChunkEnd(block, chunks[i]) - from);
+      SEGUE_RETURN_IF_ERROR(CheckChunk(block, chunks[i], chunk));
+      (*views)[chunks[i]] = chunk.substr(0, chunk.size() - sst::kCrcSize);
+    }
+    at += size;
+  }
+  return Status();
+}
+
+Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq, bool fill, EncodedBlock* out,
+                        ReadCounts* counts) const {
+  const size_t columns = schema_->columns.size();
+  if (block >= parts_.blocks.size()) {
+    return Status::Invalid("block " + std::to_string(block) + " of an SSTable of " +
+                           std::to_string(parts_.blocks.size()));
+  }
+  if (!wanted.empty() && wanted.size() != columns) return Status::Invalid("`wanted` needs one entry a column");
+  out->number_ = block;
+  out->rows_ = parts_.blocks[block].rows;
+  out->cached_.reset();
+  const auto want = [&](size_t chunk) { return chunk == columns ? seq : wanted.empty() || wanted[chunk]; };
+  const BlockCache::Key key{cache_table_, block};
+  fill = fill && resources_.cache && resources_.cache->capacity() > 0;
+  BlockCache::BlockPtr found;
+  if (fill) found = resources_.cache->Find(key);
+  bool all = found != nullptr;
+  for (size_t chunk = 0; all && chunk <= columns; ++chunk) all = !want(chunk) || !found->chunks[chunk].empty();
+  if (all) {
+    ++counts->cache_hits;
+    out->chunks_ = found->chunks;
+    out->cached_ = std::move(found);
+    return Status();
+  }
+  // What was in the cache already is read again with the rest: one piece of memory, one call.
+  std::vector<size_t> chunks;
+  chunks.reserve(columns + 1);
+  for (size_t chunk = 0; chunk <= columns; ++chunk) {
+    if (want(chunk) || (found && !found->chunks[chunk].empty())) chunks.push_back(chunk);
+  }
+  ++counts->blocks_read;
+  if (!fill) {
+    out->chunks_.assign(columns + 1, {});
+    SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &out->bytes_, &out->chunks_));
+    counts->block_bytes_read += out->bytes_.size();
+    return Status();
+  }
+  ++counts->cache_misses;
+  auto read = std::make_shared<BlockCache::Block>();
+  read->chunks.resize(columns + 1);
+  SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &read->bytes, &read->chunks));
+  counts->block_bytes_read += read->bytes.size();
+  out->chunks_ = read->chunks;
+  out->cached_ = read;
+  resources_.cache->Insert(key, std::move(read));
+  return Status();
+}
+
+Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const {
+  const StoreColumn& spec = schema_->columns[column];
+  const auto damaged = [&](const std::string& what) {
+    return Damaged(parts_.blocks[block.number_].offset + ChunkBegin(block.number_, column),
+                   ChunkName(column) + ": " + what);
+  };
+  const size_t old = out->values.size();
+  const Status status = DecodeColumn(ColumnShape::Of(spec), block.chunks_[column], block.rows_, begin, end, out);
+  if (!status.ok()) return damaged(status.message());
+  if (!spec.coded) return Status();
+  const std::vector<int32_t>* codes = nullptr;
+  SEGUE_RETURN_IF_ERROR(ReadCodes(column, &codes));
+  auto* values = reinterpret_cast<uint32_t*>(out->values.data() + old);
+  const size_t n = end - begin;
+  const auto entries = static_cast<uint32_t>(codes->size());
+  if (out->valid.empty()) {
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; ++i) most = std::max(most, values[i]);
+    if (n > 0 && most >= entries) return damaged("a code outside the file's dictionary");
+    for (size_t i = 0; i < n; ++i) values[i] = static_cast<uint32_t>((*codes)[values[i]]);
+    return Status();
+  }
+  const uint8_t* valid = out->valid.data() + (out->valid.size() - n);
+  for (size_t i = 0; i < n; ++i) {
+    if (valid[i] == 0) continue;
+    if (values[i] >= entries) return damaged("a code outside the file's dictionary");
+    values[i] = static_cast<uint32_t>((*codes)[values[i]]);
+  }
+  return Status();
+}
+
+Status SstReader::DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, RawVector<uint64_t>* out) const {
+  const size_t old = out->size();
+  out->resize(old + (end - begin));
+  const size_t chunk = schema_->columns.size();
+  const Status status = DecodeUInt64s(block.chunks_[chunk], block.rows_, begin, end, out->data() + old);
+  if (status.ok()) return status;
+  return Damaged(parts_.blocks[block.number_].offset + ChunkBegin(block.number_, chunk), status.message());
+}
+
+Status SstReader::ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const {
+  EncodedBlock encoded;
+  ReadCounts counts;
+  SEGUE_RETURN_IF_ERROR(Fetch(block, wanted, true, false, &encoded, &counts));
+  out->columns.resize(schema_->columns.size());
+  out->rows = encoded.rows();
+  out->seq.clear();
+  for (size_t c = 0; c < out->columns.size(); ++c) {
+    ColumnData& data = out->columns[c];
+    data.values.clear();
+    data.offsets.clear();
+    data.valid.clear();
+    if (wanted.empty() || wanted[c]) SEGUE_RETURN_IF_ERROR(Decode(encoded, c, 0, encoded.rows(), &data));
+  }
+  return DecodeSequences(encoded, 0, encoded.rows(), &out->seq);
+}
+
+}  // namespace segue
