@@ -67,7 +67,7 @@ struct StoreOptions {
 
   // Speed and space; any value gives the same results.
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
-  uint64_t memtable_bytes = uint64_t{48} << 20;  // flushed when larger; memory is up to ten times this
+  uint64_t memtable_bytes = uint64_t{40} << 20;  // flushed when larger; memory is up to ten times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
   uint64_t cache_bytes = uint64_t{64} << 20;     // blocks that reads by key keep in memory
   std::shared_ptr<BlockCache> cache;             // shared with other stores, instead of one of cache_bytes
