@@ -65,10 +65,14 @@ class MappedFile {
   // Makes the bytes [begin, end) durable. Safe to call from one thread while
   // others store elsewhere in the region.
   virtual Status Sync(uint64_t begin, uint64_t end) = 0;
-  // Brings [begin, end) in, ready to be written: what would be a SIGBUS at the
-  // first store (a device error, a full copy-on-write disk) becomes an error
-  // here, and one call replaces a page fault for each page.
+  // Brings [begin, end) in, ready to be written: what the first store would
+  // meet (a device error, a full copy-on-write disk) becomes an error here, and
+  // one call replaces a page fault for each page.
   virtual Status Prepare(uint64_t begin, uint64_t end) = 0;
+  // An error once a store into data() went to nowhere, as its page could not be
+  // had any more (somebody cut the file short, the device failed): never a
+  // SIGBUS. To be asked after stores that are to be relied on; cheap.
+  virtual Status StoreStatus() const = 0;
   virtual const std::string& path() const = 0;
 };
 

@@ -144,6 +144,8 @@ class MemMappedFile final : public MappedFile {
     return state_->Alive("write", path_);
   }
 
+  Status StoreStatus() const override { return Status(); }
+
  private:
   Status OutOfRange(uint64_t begin, uint64_t end) const {
     return Status::Invalid(path_ + " has no bytes " + std::to_string(begin) + " to " + std::to_string(end) +

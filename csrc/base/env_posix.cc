@@ -14,9 +14,11 @@
 #include <cstring>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "base/env.h"
+#include "base/mapping_guard.h"
 
 namespace segue {
 namespace {
@@ -280,8 +282,11 @@ class PosixRandomAccessFile final : public RandomAccessFile {
 class PosixMappedFile final : public MappedFile {
  public:
   PosixMappedFile(std::string path, int fd, uint8_t* data, uint64_t size)
-      : path_(std::move(path)), fd_(fd), data_(data), size_(size) {}
-  ~PosixMappedFile() override { ::munmap(data_, static_cast<size_t>(size_)); }
+      : path_(std::move(path)), fd_(fd), data_(data), size_(size), guard_(std::in_place, data, size) {}
+  ~PosixMappedFile() override {
+    guard_.reset();
+    ::munmap(data_, static_cast<size_t>(size_));
+  }
 
   uint8_t* data() override { return data_; }
   uint64_t size() const override { return size_; }
@@ -298,6 +303,7 @@ class PosixMappedFile final : public MappedFile {
   Status Sync(uint64_t begin, uint64_t end) override {
     if (end > size_ || begin > end) return OutOfRange("sync", begin, end);
     if (begin == end) return Status();
+    SEGUE_RETURN_IF_ERROR(StoreStatus());
     const auto [from, length] = Pages(begin, end);
     // On Linux msync of a range is fdatasync of that range: dirty pages outside
     // of it, freshly prepared ones above all, are left for later.
@@ -309,7 +315,14 @@ class PosixMappedFile final : public MappedFile {
 #if defined(__APPLE__)
     if (const int error = SyncDescriptor(fd_.get()); error != 0) return IoError("sync", path_, error);
 #endif
-    return Status();
+    return StoreStatus();
+  }
+
+  Status StoreStatus() const override {
+    if (!guard_->lost()) return Status();
+    return Status::Io(path_, EIO,
+                      "cannot write " + path_ +
+                          ": a part of it is not there (the file was cut short, or its device failed or is full)");
   }
 
   Status Prepare(uint64_t begin, uint64_t end) override {
@@ -354,6 +367,7 @@ class PosixMappedFile final : public MappedFile {
   Descriptor fd_;
   uint8_t* data_;
   uint64_t size_;
+  std::optional<MappingGuard> guard_;
 };
 
 // The descriptors that hold locks. A flock belongs to the open file, which a

@@ -97,6 +97,7 @@ void BindFiles(py::module_& m) {
              const std::string_view bytes = View(data);
              CheckRange(f, offset, bytes.size());
              std::memcpy(f.data() + offset, bytes.data(), bytes.size());
+             ThrowIfError(f.StoreStatus());
            })
       .def("write", [](MappedFile& f, uint64_t offset, const py::bytes& first,
                        const py::bytes& second) { ThrowIfError(f.Write(offset, {View(first), View(second)})); })

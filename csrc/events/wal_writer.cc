@@ -132,6 +132,9 @@ Status WalWriter::Append(WalRecordType type, uint64_t first_seq, uint32_t count,
     if (!payload.empty()) std::memcpy(record + sizeof(head), payload.data(), payload.size());
     std::memset(record + sizeof(head) + payload.size(), 0, padding);
     StoreWord(record, first_word);
+    if (!image_) {
+      if (Status status = file_->StoreStatus(); !status.ok()) return Fail(std::move(status));
+    }
   }
   end_.store(begin + size, std::memory_order_release);
   return Status();
