@@ -55,7 +55,8 @@ class MemEnv final : public Env {
   // and all calls after it fail with EIO. 0 takes the order back.
   void SetCrashAt(uint64_t n);
   // Operation `n`, and only that one, fails with `errno_value` and does nothing;
-  // an append with `short_write` writes the first half. 0 takes the order back.
+  // an append or write with `short_write` does the first half (of a mapped file: in whole
+  // words of 8 bytes). 0 takes the order back.
   void SetFailAt(uint64_t n, int errno_value, bool short_write = false);
   bool crashed() const;
   // The file system after power loss now, or, after SetCrashAt, at that operation.

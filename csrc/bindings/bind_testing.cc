@@ -305,6 +305,7 @@ void BindTesting(py::module_& parent) {
   BindLeases(m);
   BindCompaction(m);
   BindKernelLoops(m);
+  BindSkipList(m);
 }
 
 }  // namespace segue::bindings

@@ -19,6 +19,7 @@ void BindKernels(pybind11::module_& m);     // bind_kernels.cc: segue.kernels
 void BindBloom(pybind11::module_& m);       // bind_bloom.cc: the bloom filter, called by BindSstable
 void BindSstable(pybind11::module_& m);     // bind_sstable.cc: SSTable seams for the test suite
 void BindCompaction(pybind11::module_& m);  // bind_compaction.cc: windows and merges, called by BindTesting
+void BindSkipList(pybind11::module_& m);    // bind_skiplist.cc: one writer, many readers, called by BindTesting
 void BindKernelLoops(
     pybind11::module_& m);               // bind_kernel_loops.cc: loops for benchmarks/kernels, called by BindTesting
 void BindTesting(pybind11::module_& m);  // bind_testing.cc: seams for the test suite

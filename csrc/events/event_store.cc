@@ -103,7 +103,10 @@ EventStore::~EventStore() {
   static_cast<void>(ignored);
 }
 
-std::string EventStore::store_id() const { return Hex(manifest_.store_id); }
+std::string EventStore::store_id() const {
+  const std::lock_guard lock(mutex_);
+  return Hex(manifest_.store_id);
+}
 
 std::string EventStore::WalPath(uint64_t generation) const { return WalFile(core_->dir, generation); }
 
@@ -268,6 +271,7 @@ Status EventStore::RecordHandoff(uint64_t seq) {
 
 Status EventStore::Close() {
   if (!CheckProcess().ok()) return {};  // the parent's; see Delete
+  const std::lock_guard closing(close_mutex_);
   // After a refresh under way: it is short.
   const std::lock_guard refreshing(refresh_mutex_);
   uint64_t seq = 0;

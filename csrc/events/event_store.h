@@ -208,7 +208,7 @@ class EventStore {
   Result<StoreStats> Stats();
   Status Verify();  // reads every checksum of every file
   Status RecordHandoff(uint64_t seq);
-  Status Close();  // idempotent; syncs
+  Status Close();  // idempotent; syncs. Of several at once, each returns when all is closed
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -220,6 +220,10 @@ class EventStore {
     uint64_t next_generation;  // the first WAL generation that does not belong to it
     std::vector<TokenEntry> tokens;
   };
+  struct RetiredWal {
+    std::string path;
+    std::weak_ptr<WalWriter> writer;  // while there is one, it has the file mapped: no other log may have its blocks
+  };
   using Token = std::pair<uint64_t, uint64_t>;  // 128-bit hash of the caller's string
 
   EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Manifest manifest);
@@ -229,8 +233,8 @@ class EventStore {
   Status Recover();
   Status RecoverTables();
   Status ReplayWals();
-  struct Replay;
-  Status ReplayOne(const std::string& path, Replay* replay);
+  uint64_t Reached() const;
+  Status ReplayOne(const std::string& path, WalWriter* relog);
 
   Status CheckWritable();
   std::string WalPath(uint64_t generation) const;
@@ -297,8 +301,8 @@ class EventStore {
   std::vector<std::shared_ptr<const SstReader>> tables_;  // of manifest_.tables, in their order
   std::shared_ptr<Memtable> memtable_;
   std::vector<TokenEntry> memtable_tokens_;
-  std::shared_ptr<WalWriter> wal_;         // null until the first append after open or rotation
-  std::vector<std::string> retired_wals_;  // files whose blocks the next WAL may reuse
+  std::shared_ptr<WalWriter> wal_;        // null until the first append after open or rotation
+  std::vector<RetiredWal> retired_wals_;  // files whose blocks the next WAL may reuse
   uint64_t next_generation_ = 1;
   std::deque<Immutable> immutables_;
   std::vector<std::shared_ptr<WalWriter>> unsynced_;  // older WALs whose end is not synced yet
@@ -335,6 +339,8 @@ class EventStore {
   uint64_t synced_seq_ = 0;
   Status poison_;
   std::atomic<bool> poisoned_{false};  // poison_ is set
+
+  std::mutex close_mutex_;  // held by the Close that does the work; taken before all others
 
   const Clock::time_point opened_ = Clock::now();
   LatencyHistogram commits_;

@@ -45,11 +45,17 @@ Result<std::shared_ptr<WalWriter>> EventStore::CreateWalLocked(uint64_t capacity
   header.generation = next_generation_;
   header.first_sequence = last_seq_ + 1;
   header.prior_synced = unsynced_.empty();
-  const std::string recycle = retired_wals_.empty() ? std::string() : retired_wals_.back();
+  std::string recycle;
+  const auto free = std::find_if(retired_wals_.rbegin(), retired_wals_.rend(),
+                                 [](const RetiredWal& wal) { return wal.writer.expired(); });
+  if (free != retired_wals_.rend()) {
+    // Given up even if the rest fails: it may have lost its name by then.
+    recycle = std::move(free->path);
+    retired_wals_.erase(std::next(free).base());
+  }
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalWriter> wal,
                          WalWriter::Create(core_->env.get(), WalPath(next_generation_), header,
                                            commits() ? WalMode::kStaged : WalMode::kThrough, capacity, recycle));
-  if (!retired_wals_.empty()) retired_wals_.pop_back();
   ++next_generation_;
   return std::shared_ptr<WalWriter>(std::move(wal));
 }

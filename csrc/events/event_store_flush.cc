@@ -144,7 +144,7 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
   }
   if (!immutables_.empty() && immutables_.front().memtable == immutable.memtable) immutables_.pop_front();
   std::erase(unsynced_, immutable.wal);
-  retired_wals_.push_back(immutable.wal_path);
+  retired_wals_.push_back({immutable.wal_path, immutable.wal});
   ++counters_.flushes;
   compaction_cv_.notify_all();
 }

@@ -20,11 +20,6 @@
 
 namespace segue {
 
-struct EventStore::Replay {
-  bool any = false;            // a log was replayed before this one
-  WalWriter* relog = nullptr;  // where to write the records again; null: nowhere
-};
-
 Status EventStore::Recover() {
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   next_generation_ = manifest_.wal_floor;
@@ -74,29 +69,46 @@ Status EventStore::RecoverTables() {
   return {};
 }
 
-// Applies the records of one WAL to memtable_.
-Status EventStore::ReplayOne(const std::string& path, Replay* replay) {
+// Numbers up to it are there, or were published and lost: the next row follows it.
+uint64_t EventStore::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
+
+// Applies the records of one WAL to memtable_, and writes them again to `relog` unless that is null.
+Status EventStore::ReplayOne(const std::string& path, WalWriter* relog) {
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
-  // The tail of the log before it was lost with the power, unsynced; then
-  // nothing in this one was acknowledged as durable, and it must not leave a hole.
-  if (replay->any && reader->header().first_sequence > last_seq_ + 1) return {};
-  replay->any = true;
+  const uint64_t first = reader->header().first_sequence;
+  if (first > Reached() + 1) {
+    // The tail of the log before it was lost with the power, unsynced; then
+    // nothing in this one was acknowledged as durable, and it must not leave a hole.
+    if (!reader->header().prior_synced) return {};
+    return Status::Corruption(path, static_cast<int64_t>(wal_header::kFirstSequence),
+                              "'" + path + "' begins with event " + std::to_string(first) +
+                                  ", and what comes before ends with " + std::to_string(Reached()) +
+                                  ": a log of this event table is missing or ends early");
+  }
   WalRecord record;
   for (;;) {
     SEGUE_ASSIGN_OR_RETURN(const bool more, reader->Next(&record));
     if (!more) break;
     const uint64_t last = record.first_seq + record.count - 1;
-    if (last <= manifest_.flushed_seq) continue;  // its memtable was flushed already
+    // Its memtable was flushed already; or a recovery that was cut short wrote
+    // the records of the log before into this one as well.
+    if (last <= last_seq_) continue;
+    if (record.first_seq <= last_seq_ || record.first_seq > Reached() + 1) {
+      return Status::Corruption(path, static_cast<int64_t>(record.offset),
+                                "'" + path + "': the record at offset " + std::to_string(record.offset) +
+                                    " begins with event " + std::to_string(record.first_seq) +
+                                    ", and the one before ends with " + std::to_string(last_seq_));
+    }
     std::optional<TokenEntry> token;
     SEGUE_RETURN_IF_ERROR(ReplayRecord(*core_, record, path, memtable_.get(), &token));
     if (token) {
       tokens_.emplace(Token{token->token_hi, token->token_lo}, *token);
       memtable_tokens_.push_back(*token);
     }
-    if (replay->relog != nullptr) {
-      SEGUE_RETURN_IF_ERROR(replay->relog->Append(record.type, record.first_seq, record.count, record.payload));
+    if (relog != nullptr) {
+      SEGUE_RETURN_IF_ERROR(relog->Append(record.type, record.first_seq, record.count, record.payload));
     }
     last_seq_ = std::max(last_seq_, last);
   }
@@ -120,7 +132,7 @@ Status EventStore::ReplayWals() {
     // A retired file is needed no more, so damage to it is nobody's loss.
     const uint64_t generation = std::strtoull(name.c_str() + 4, nullptr, 10);
     if (generation < manifest_.wal_floor) {
-      retired_wals_.push_back(path);
+      retired_wals_.push_back({path, {}});
       continue;
     }
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(env, path, id));
@@ -134,16 +146,14 @@ Status EventStore::ReplayWals() {
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
 
-  Replay replay;
   std::shared_ptr<WalWriter> relog;
   for (size_t i = 0; i < logs.size(); ++i) {
     const bool newest = i + 1 == logs.size();
     if (newest) {
       // As large as the old log: everything in it fits.
       SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
-      replay.relog = relog.get();
     }
-    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, &replay));
+    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, relog.get()));
     if (newest) continue;
     SEGUE_RETURN_IF_ERROR(
         FlushOne({memtable_, nullptr, logs[i].path, last_seq_, logs[i].generation + 1, std::move(memtable_tokens_)}));
@@ -159,10 +169,10 @@ Status EventStore::ReplayWals() {
   SEGUE_RETURN_IF_ERROR(WriteManifest(next, {}));
   manifest_ = std::move(next);
   wal_ = std::move(relog);
-  retired_wals_.push_back(logs.back().path);
+  retired_wals_.push_back({logs.back().path, {}});
   // Files beyond the two that rotation reuses only take space.
   while (retired_wals_.size() > 2) {
-    SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back()));
+    SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back().path));
     retired_wals_.pop_back();
   }
   return {};

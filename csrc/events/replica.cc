@@ -222,7 +222,14 @@ Status Replica::FollowLogs() {
     const uint64_t first = next.reader->header().first_sequence;
     // The one before may have got its last records since it was read.
     if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
-    if (first > Reached() + 1) return {};                 // it still has none of them
+    if (first > Reached() + 1) {
+      // Its records were not written yet, or lost with the power; unless all that comes before was synced by then.
+      if (!next.reader->header().prior_synced) return {};
+      return Status::Corruption(next.path, static_cast<int64_t>(wal_header::kFirstSequence),
+                                "'" + next.path + "' begins with event " + std::to_string(first) +
+                                    ", and what comes before ends with " + std::to_string(Reached()) +
+                                    ": a log of this event table is missing or ends early");
+    }
     if (first <= last_seq_ && !logs_.empty()) return {};  // a copy under way
     logs_.push_back(std::move(next));
     SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
