@@ -301,11 +301,18 @@ Status EventStore::Close() {
   wal_.reset();
   unsynced_.clear();
   immutables_.clear();
+  for (const auto& table : tables_) reaper_->Watch(table->meta().file_number, table);
   tables_.clear();
   memtable_.reset();
   replica_.reset();
   lease_.reset();
   if (!options_.read_only) {
+    // Snapshots outlive the store, and open their files again when need be, which
+    // the next one to open the store would remove. Where no lease can be had, as
+    // on a full disk, a scan of theirs may end with an error.
+    if (const std::set<uint64_t> read = reaper_->read(); !read.empty()) {
+      if (auto lease = Lease::Take(core_->env, core_->dir, read); lease.ok()) core_->lease = lease.Take();
+    }
     // What a snapshot still reads, or cannot go, is found at the next open.
     const Status reaped = reaper_->Reap();
     static_cast<void>(reaped);

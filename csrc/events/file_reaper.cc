@@ -1,6 +1,5 @@
 #include "events/file_reaper.h"
 
-#include <set>
 #include <utility>
 
 #include "events/leases.h"
@@ -15,6 +14,15 @@ void FileReaper::Watch(uint64_t number, std::weak_ptr<const SstReader> reader) {
 void FileReaper::Retire(uint64_t number, std::string path) {
   const std::lock_guard lock(mutex_);
   retired_.emplace(number, std::move(path));
+}
+
+std::set<uint64_t> FileReaper::read() const {
+  const std::lock_guard lock(mutex_);
+  std::set<uint64_t> numbers;
+  for (const auto& [number, reader] : readers_) {
+    if (!reader.expired()) numbers.insert(number);
+  }
+  return numbers;
 }
 
 size_t FileReaper::waiting() const {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ class FileReaper {
   // `reader` reads this file, whether it is retired already or later.
   void Watch(uint64_t number, std::weak_ptr<const SstReader> reader);
   void Retire(uint64_t number, std::string path);
+  std::set<uint64_t> read() const;  // files with a watched reader
 
   // Removes what can be removed now. After an error more may be left than needs to be.
   Status Reap();

@@ -28,6 +28,7 @@ struct StoreCore {
   Interners interners;
   SstResources resources;
   mutable ReadCounters reads;
+  std::shared_ptr<const Lease> lease;  // on what snapshots go on reading after the store is closed
 };
 
 class Snapshot {

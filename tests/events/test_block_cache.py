@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from segue.events import Events
 
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "v": pa.int64()})

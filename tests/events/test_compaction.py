@@ -259,3 +259,23 @@ def test_scans_from_snapshots_while_compaction_runs(tmp_path):
         events.compact()
         assert names(events) == rows
         wait_until(lambda: len(files(tmp_path / "t")) == events.stats().tables)
+
+
+def test_a_snapshot_of_a_closed_table_keeps_its_files_from_the_next_handle(tmp_path):
+    """Reads open files again that were closed meanwhile, so these must not go when the table is reopened."""
+    events = create(tmp_path / "t", max_open_files=1, cache_bytes=0)
+    for first in range(0, 300, 100):
+        add(events, [0, 1], first, 100)
+        events.flush()
+    snapshot = events.snapshot()
+    before = set(files(tmp_path / "t"))
+    events.compact()
+    events.close()
+    with Events.open(tmp_path / "t", "t") as again:
+        assert before <= set(files(tmp_path / "t"))
+        assert names(snapshot) == list(range(300))
+        del events
+        snapshot.close()
+        del snapshot
+        wait_until(lambda: not before & set(files(tmp_path / "t")))
+        assert names(again) == list(range(300))
