@@ -170,6 +170,8 @@ _EVENTS = (
            (beats("rocksdict", 1),), figure="p50_ms"),
     Target("absent", "events/absent", "Absent user: filter probes that spared the block read", "%", "higher",
            (Goal(bound=98),), figure="filtered_percent"),
+    Target("scan", "events/scan", "Scan of whole windows, all columns, two threads", "rows/s", "higher",
+           (rate(50e6),)),
     Target("recovery", "events/recovery", "Crash recovery of a full WAL", "rows/s", "higher", (rate(5e6),)),
 )
 

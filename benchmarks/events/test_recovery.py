@@ -11,7 +11,7 @@ from benchmarks.harness import Contender
 from benchmarks.plan import Need
 
 EVENTS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
-ROWS = {"small": 150_000, "medium": 1_400_000, "large": 1_400_000}
+ROWS = {"small": 150_000, "medium": 800_000, "large": 800_000}
 """As many as our log holds before its memtable is flushed, at defaults."""
 
 PLAN = {scale: Need(work=0.5e9, seconds=60, data={"events": EVENTS[scale]}) for scale in ("medium", "large")}
