@@ -306,7 +306,7 @@ def _other_wins(results: Results) -> list[str]:
 def _commands(results: Results) -> str:
     ran = [str(run["segue"]["command"]) for run in results.runs if run.get("segue", {}).get("command")]
     # Where somebody keeps files is nobody's business: the names do.
-    plain = [re.sub(r"/\S*/", "", command) for command in dict.fromkeys(ran)]
+    plain = [re.sub(r"(?<=[\s=])/\S*/", "", command) for command in dict.fromkeys(ran)]
     lines = [
         "pip install '.[bench]'",
         *plain,
