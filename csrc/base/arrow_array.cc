@@ -251,8 +251,16 @@ Result<std::unique_ptr<BatchReader>> StreamReader::Next() {
   if (code != 0) {
     const char* error = stream_.get_last_error(&stream_);
     std::string why = error == nullptr ? std::strerror(code) : error;
-    // pyarrow appends the whole traceback of a generator that raised.
-    if (const size_t detail = why.find(". Detail: Python exception:"); detail != std::string::npos) why.resize(detail);
+    // pyarrow appends the whole traceback of a generator that raised. Its last line
+    // has the name of the exception, which is all there is of one without a text.
+    if (const size_t detail = why.find(". Detail: Python exception:"); detail != std::string::npos) {
+      std::string traceback = why.substr(detail);
+      traceback.erase(traceback.find_last_not_of(" \n") + 1);
+      why.resize(detail);
+      why.erase(why.find_last_not_of(' ') + 1);
+      const size_t name = traceback.find_first_not_of(' ', traceback.find_last_of("\n:") + 1);
+      if (why.ends_with(':') && name != std::string::npos) why += ' ' + traceback.substr(name);
+    }
     return Status::Invalid("the Arrow stream failed: " + why);
   }
   if (array.release == nullptr) return std::unique_ptr<BatchReader>();

@@ -533,6 +533,18 @@ def test_ctrl_c_stops_a_consuming_job(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_an_exception_without_a_text_is_named() -> None:
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"n": [1]})
+        raise RuntimeError
+
+    job = make_job()
+    reader = pa.RecordBatchReader.from_batches(pa.schema({"n": pa.int64()}), broken())
+    with pytest.raises(errors.InvalidError, match="the Arrow stream failed: .*RuntimeError$"):
+        consume(job, reader)
+    job.close()
+
+
 def test_a_source_that_fails_fails_the_job() -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"n": [1]})
