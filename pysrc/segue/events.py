@@ -378,7 +378,7 @@ class Events:
         >>> logins = db.create_events("logins", schema, key="user", time="at")
         >>> async def serve():
         ...     return await asyncio.gather(*(logins.append_async(user, 0) for user in range(3)))
-        >>> asyncio.run(serve())
+        >>> sorted(asyncio.run(serve()))
         [1, 2, 3]
         >>> db.close()
         """
