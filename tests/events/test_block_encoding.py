@@ -15,6 +15,7 @@ from segue.errors import InvalidError
 
 testing = _engine.testing
 TS = pa.timestamp("us")
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
 
 
 class Stream:
@@ -98,7 +99,7 @@ def columns(draw):
     elif type_ == pa.date32():
         values = draw(int_values(pa.int32()))
     elif type_ == TS:
-        values = draw(int_values(pa.int64()))
+        values = [min(max(v, FIRST_TIME), LAST_TIME) for v in draw(int_values(pa.int64()))]
     elif type_ == pa.string():
         values = draw(
             st.lists(
