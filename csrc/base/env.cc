@@ -15,6 +15,10 @@ std::string DirName(std::string_view path) {
   return std::string(path.substr(0, slash == 0 ? 1 : slash));
 }
 
+Status Env::RemoveGradually(const std::string& path, [[maybe_unused]] const std::function<bool()>& hurry) {
+  return Remove(path);
+}
+
 Status Env::WriteFileAtomic(const std::string& path, std::string_view data) {
   const std::string temporary = path + ".tmp";
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, NewWritableFile(temporary));

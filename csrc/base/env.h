@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -31,9 +32,11 @@ class WritableFile {
  public:
   virtual ~WritableFile() = default;
   virtual Status Append(std::string_view data) = 0;
-  // Starts write-back of what was appended since the last call, without
-  // waiting: keeps a later Sync() of a large file short. A hint; may do nothing.
-  virtual void StartWriteback() = 0;
+  // Waits for the write-back that the last call started, then starts that of
+  // what was appended since. Called every so many bytes, no more than these are
+  // ever in the device's queue, where a sync of another file, the log's, would
+  // wait behind them; and a later Sync() is short. A hint; may do nothing.
+  virtual void WriteBack() = 0;
   virtual Status Sync() = 0;
   virtual Status Close() = 0;  // idempotent; does not sync
 };
@@ -107,6 +110,12 @@ class Env {
   virtual Status CreateDirs(const std::string& dir) = 0;                      // with parents; ok when it exists
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;  // a file or an empty directory
+  // Remove() of a large file that gives its blocks back piece by piece, with
+  // pauses, until `hurry` says that this takes too long. Where a file system
+  // tells the device of every freed block (ext4 with `discard`), removing 20 MB
+  // at once makes syncs of other files wait 30 ms. The name goes first. Content
+  // that has another name, or that somebody has open, is left alone.
+  virtual Status RemoveGradually(const std::string& path, const std::function<bool()>& hurry);
   virtual Status SyncDir(const std::string& dir) = 0;
 
   // Exclusive between processes and between handles of one process. kLocked

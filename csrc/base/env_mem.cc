@@ -34,7 +34,7 @@ class MemWritableFile final : public WritableFile {
     return operation.status();
   }
 
-  void StartWriteback() override {}
+  void WriteBack() override {}
 
   Status Sync() override {
     const Lock lock(state_->mutex);

@@ -11,10 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "base/env.h"
@@ -211,6 +213,24 @@ int Allocate(int fd, uint64_t old_size, uint64_t size) {
 #endif
 }
 
+// RemoveGradually() gives back so much at a time. Measured with 1000 log syncs a
+// second beside it: p99 0.4 ms as without, 3.4 ms without the sync, 4.8 ms with 1 MiB.
+constexpr off_t kRemovedBytes = off_t{256} << 10;
+constexpr std::chrono::milliseconds kRemovePause(5);
+
+// Whether the file of `fd`, open for writing, is open or mapped by another
+// descriptor, of whatever process; true when that cannot be known.
+bool OpenElsewhere([[maybe_unused]] int fd) {
+#if defined(F_SETLEASE)
+  // A write lease is given to the only one that has the file open.
+  if (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return true;
+  // Given back at once: who opened it later would make the system send a signal.
+  return ::fcntl(fd, F_SETLEASE, F_UNLCK) != 0;
+#else
+  return true;
+#endif
+}
+
 class PosixWritableFile final : public WritableFile {
  public:
   PosixWritableFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
@@ -224,15 +244,20 @@ class PosixWritableFile final : public WritableFile {
     return Status();
   }
 
-  void StartWriteback() override {
+  void WriteBack() override {
 #if defined(__linux__)
-    if (fd_.get() >= 0 && size_ > written_back_) {
-      // A hint: what it cannot do, Sync() does, and reports.
-      (void)::sync_file_range(fd_.get(), static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_),
+    if (fd_.get() >= 0 && size_ > started_) {
+      // Hints: what they cannot do, Sync() does, and reports.
+      if (started_ > waited_) {
+        (void)::sync_file_range(fd_.get(), static_cast<off_t>(waited_), static_cast<off_t>(started_ - waited_),
+                                SYNC_FILE_RANGE_WAIT_BEFORE);
+      }
+      (void)::sync_file_range(fd_.get(), static_cast<off_t>(started_), static_cast<off_t>(size_ - started_),
                               SYNC_FILE_RANGE_WRITE);
     }
 #endif
-    written_back_ = size_;
+    waited_ = started_;
+    started_ = size_;
   }
 
   Status Sync() override {
@@ -250,7 +275,8 @@ class PosixWritableFile final : public WritableFile {
   std::string path_;
   Descriptor fd_;
   uint64_t size_ = 0;
-  uint64_t written_back_ = 0;
+  uint64_t started_ = 0;  // write-back was started up to here
+  uint64_t waited_ = 0;   // and waited for up to here
 };
 
 class PosixRandomAccessFile final : public RandomAccessFile {
@@ -567,6 +593,24 @@ class PosixEnv final : public Env {
     // A folder is EISDIR on Linux, EPERM elsewhere.
     if ((errno == EISDIR || errno == EPERM) && ::rmdir(path.c_str()) == 0) return Status();
     return IoError("remove", path, errno);
+  }
+
+  Status RemoveGradually(const std::string& path, const std::function<bool()>& hurry) override {
+    const Descriptor fd(hurry() ? -1 : OpenRetry(path, O_WRONLY));
+    SEGUE_RETURN_IF_ERROR(Remove(path));
+    if (fd.get() < 0) return Status();
+    struct stat info;
+    if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 0 || OpenElsewhere(fd.get())) {
+      return Status();
+    }
+    for (auto left = info.st_size; left > 0 && !hurry();) {
+      left -= std::min(left, kRemovedBytes);
+      // The file is gone for everybody: an error only means that the rest goes at once.
+      // The sync makes this thread, not the log's, wait for the journal.
+      if (::ftruncate(fd.get(), left) != 0 || SyncDescriptor(fd.get()) != 0) break;
+      std::this_thread::sleep_for(kRemovePause);
+    }
+    return Status();
   }
 
   Status SyncDir(const std::string& dir) override {

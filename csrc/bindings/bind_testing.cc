@@ -79,7 +79,7 @@ void CheckRange(const MappedFile& file, uint64_t begin, uint64_t n) {
 void BindFiles(py::module_& m) {
   py::class_<WritableFile>(m, "WritableFile")
       .def("append", [](WritableFile& f, const py::bytes& data) { ThrowIfError(f.Append(View(data))); })
-      .def("start_writeback", &WritableFile::StartWriteback)
+      .def("write_back", &WritableFile::WriteBack)
       .def(
           "sync", [](WritableFile& f) { Check(f.Sync()); }, NoGil())
       .def("close", [](WritableFile& f) { ThrowIfError(f.Close()); });
@@ -139,6 +139,12 @@ void BindEnvs(py::module_& m) {
       .def("create_dirs", [](Env& e, const std::string& dir) { ThrowIfError(e.CreateDirs(dir)); })
       .def("rename", [](Env& e, const std::string& from, const std::string& to) { ThrowIfError(e.Rename(from, to)); })
       .def("remove", [](Env& e, const std::string& path) { ThrowIfError(e.Remove(path)); })
+      .def(
+          "remove_gradually",
+          [](Env& e, const std::string& path, bool hurry) {
+            Check(e.RemoveGradually(path, [hurry] { return hurry; }));
+          },
+          py::arg("path"), py::arg("hurry") = false, NoGil())
       .def("sync_dir", [](Env& e, const std::string& dir) { ThrowIfError(e.SyncDir(dir)); });
 
   py::class_<MemEnv, Env, std::shared_ptr<MemEnv>>(

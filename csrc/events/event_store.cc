@@ -85,6 +85,7 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
   store->threads_.emplace_back(&EventStore::FlushLoop, store.get());
   store->threads_.emplace_back(&EventStore::MergeLoop, store.get());
   store->threads_.emplace_back(&EventStore::CompactionLoop, store.get());
+  store->threads_.emplace_back(&EventStore::ReapLoop, store.get());
   if (options.durability == Durability::kInterval) {
     store->threads_.emplace_back(&EventStore::IntervalLoop, store.get());
   }
@@ -294,6 +295,8 @@ Status EventStore::Close() {
   room_cv_.notify_all();
   cancel_merge_ = true;
   compaction_cv_.notify_all();
+  cancel_reap_ = true;
+  reap_cv_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   const std::lock_guard lock(mutex_);
@@ -314,7 +317,7 @@ Status EventStore::Close() {
       if (auto lease = Lease::Take(core_->env, core_->dir, read); lease.ok()) core_->lease = lease.Take();
     }
     // What a snapshot still reads, or cannot go, is found at the next open.
-    const Status reaped = reaper_->Reap();
+    const Status reaped = reaper_->Reap([] { return true; });
     static_cast<void>(reaped);
   }
   lock_file_.reset();

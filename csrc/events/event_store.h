@@ -271,6 +271,7 @@ class EventStore {
   // event_store_compaction.cc
   class Throttle;
   void CompactionLoop();
+  void ReapLoop();
   std::vector<CompactionPick> CompactionsLocked() const;
   Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
   Result<std::vector<SstMeta>> WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
@@ -324,8 +325,12 @@ class EventStore {
   std::condition_variable merge_cv_;
   std::condition_variable interval_cv_;
   std::condition_variable compaction_cv_;  // tables changed, or what is wanted of the compaction thread
+  uint64_t reap_requests_ = 0;             // who had files retired
+  uint64_t reap_answers_ = 0;              // of them, what can be removed is
+  std::condition_variable reap_cv_;        // one of the two changed
 
   std::atomic<bool> cancel_merge_{false};
+  std::atomic<bool> cancel_reap_{false};
   std::atomic<uint64_t> merge_bytes_read_{0};
   std::atomic<uint64_t> merge_rate_{0};  // bytes a second that the merge may write; 0: no limit
   std::unique_ptr<FileReaper> reaper_;

@@ -5,6 +5,8 @@
 // by table_writer.h. The merge takes mutex_ at its beginning and its end only,
 // so a writer never waits for a thread that the system has set aside.
 //
+// Another removes what merges and expiry leave behind.
+//
 // Order on disk: new tables synced, folder synced, manifest replaced; then the
 // old tables are retired, to be removed when nobody reads them.
 #include <algorithm>
@@ -26,6 +28,7 @@ constexpr size_t kMostMergeFiles = 16;
 
 // How long retired files may stay after their last reader is gone.
 constexpr std::chrono::seconds kReapInterval(1);
+constexpr std::chrono::milliseconds kReapWait(500);  // of a caller who had files retired
 constexpr std::chrono::seconds kLongestRetry(60);
 constexpr std::chrono::milliseconds kPollInterval(50);
 constexpr std::chrono::milliseconds kThrottlePause(5);
@@ -71,12 +74,7 @@ void EventStore::CompactionLoop() {
     const std::vector<CompactionPick> due = may ? CompactionsLocked() : std::vector<CompactionPick>();
     if (due.empty()) {
       compaction_cv_.notify_all();  // Compact() may be waiting for this
-      if (reaper_->waiting() == 0) {
-        compaction_cv_.wait(lock);
-      } else {
-        compaction_cv_.wait_for(lock, kReapInterval);
-        ReapLocked(&lock);
-      }
+      compaction_cv_.wait(lock);
       continue;
     }
     const CompactionPick pick = due.front();
@@ -94,7 +92,8 @@ void EventStore::CompactionLoop() {
     merge_bytes_read_ = 0;
     compaction_error_ = status.code() == StatusCode::kCancelled ? Status() : status;
     compaction_cv_.notify_all();
-    ReapLocked(&lock);
+    ++reap_requests_;
+    reap_cv_.notify_all();
     if (compaction_error_.ok()) {
       retry = std::chrono::seconds(0);
     } else {
@@ -106,11 +105,35 @@ void EventStore::CompactionLoop() {
   }
 }
 
+// Removes files without haste where commits wait for the same disk.
+void EventStore::ReapLoop() {
+  LowerThreadPriority(ThreadPriority::kLater);
+  const auto hurry = [this] { return !commits() || cancel_reap_.load(std::memory_order_relaxed); };
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    const uint64_t request = reap_requests_;
+    if (reaper_->waiting() > 0) {
+      lock.unlock();
+      const Status status = reaper_->Reap(hurry);
+      lock.lock();
+      if (!status.ok()) counters_.background_error = status.message();
+    }
+    reap_answers_ = request;
+    reap_cv_.notify_all();
+    const auto asked = [this, request] { return stop_ || reap_requests_ != request; };
+    if (reaper_->waiting() > 0) {
+      reap_cv_.wait_for(lock, kReapInterval, asked);
+    } else {
+      reap_cv_.wait(lock, asked);
+    }
+  }
+}
+
+// What can be removed is gone then, if that takes no longer than a moment.
 void EventStore::ReapLocked(std::unique_lock<std::mutex>* lock) {
-  lock->unlock();
-  const Status status = reaper_->Reap();
-  lock->lock();
-  if (!status.ok()) counters_.background_error = status.message();
+  const uint64_t request = ++reap_requests_;
+  reap_cv_.notify_all();
+  reap_cv_.wait_for(*lock, kReapWait, [&] { return stop_ || reap_answers_ >= request; });
 }
 
 // Rows by window of what a merge will write.

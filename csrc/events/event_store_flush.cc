@@ -20,8 +20,12 @@ Status EventStore::WriteManifest(const Manifest& manifest, const std::vector<Sst
     doubtful_.insert(doubtful_.end(), fresh.begin(), fresh.end());
     return status;
   }
+  if (doubtful_.empty()) return status;
   for (const SstMeta& table : doubtful_) reaper_->Retire(table.file_number, TablePath(table.file_number));
   doubtful_.clear();
+  const std::lock_guard lock(mutex_);
+  ++reap_requests_;
+  reap_cv_.notify_all();
   return status;
 }
 

@@ -30,21 +30,25 @@ size_t FileReaper::waiting() const {
   return retired_.size();
 }
 
-Status FileReaper::Reap() {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(readers_, [](const auto& entry) { return entry.second.expired(); });
-  std::vector<uint64_t> unread;
-  for (const auto& [number, path] : retired_) {
-    if (!readers_.contains(number)) unread.push_back(number);
+Status FileReaper::Reap(const std::function<bool()>& hurry) {
+  const std::lock_guard reaping(reaping_);
+  std::vector<std::pair<uint64_t, std::string>> unread;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(readers_, [](const auto& entry) { return entry.second.expired(); });
+    for (const auto& [number, path] : retired_) {
+      if (!readers_.contains(number)) unread.emplace_back(number, path);
+    }
   }
   if (unread.empty()) return {};
   // After the manifest, never before: see leases.h.
   SEGUE_ASSIGN_OR_RETURN(const std::set<uint64_t> leased, LeasedTables(env_.get(), dir_));
   Status status;
-  for (const uint64_t number : unread) {
+  for (const auto& [number, path] : unread) {
     if (leased.contains(number)) continue;
-    const Status removed = env_->Remove(retired_[number]);
+    const Status removed = env_->RemoveGradually(path, hurry);
     if (removed.ok()) {
+      const std::lock_guard lock(mutex_);
       retired_.erase(number);
     } else {
       status = removed;

@@ -13,7 +13,9 @@ namespace segue {
 
 namespace {
 
-constexpr uint64_t kWritebackBytes = 1 << 20;
+// Of a table in the device's queue at a time: 0.4 ms of a small disk. Pieces of
+// 1 MiB without waiting made log syncs wait 5 ms (p99) and 17 ms (worst).
+constexpr uint64_t kWritebackBytes = uint64_t{128} << 10;
 
 void AppendCrc(size_t begin, std::string* out) {
   PutFixed<uint32_t>(out, Crc32c(out->data() + begin, out->size() - begin));
@@ -44,7 +46,7 @@ Status SstBuilder::Write(std::string_view bytes) {
   SEGUE_RETURN_IF_ERROR(file_->Append(bytes));
   offset_ += bytes.size();
   if (offset_ - writeback_ >= kWritebackBytes) {
-    file_->StartWriteback();
+    file_->WriteBack();
     writeback_ = offset_;
   }
   return Status();

@@ -70,7 +70,7 @@ class SstBuilder {
   ColumnBatch pending_;       // rows of a block not yet full
   size_t pending_bytes_ = 0;  // of its strings
   uint64_t offset_ = 0;
-  uint64_t writeback_ = 0;  // offset at the last StartWriteback
+  uint64_t writeback_ = 0;  // offset at the last WriteBack
 
   ColumnEncoder encoder_;
   std::string block_;                         // scratch: the block being written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import re
 import signal
@@ -56,7 +57,7 @@ def test_append_and_read_back(place: tuple[Any, str]) -> None:
     path = f"{root}/file"
     file = env.new_writable_file(path)
     file.append(b"hello ")
-    file.start_writeback()
+    file.write_back()
     file.append(b"")
     file.append(b"world")
     file.sync()
@@ -393,7 +394,7 @@ def test_an_appended_file_may_be_larger_than_one_write(tmp_path: Path) -> None:
         block = bytes(range(256)) * 4096
         for _ in range(20):
             file.append(block)
-            file.start_writeback()
+            file.write_back()
         file.sync()
         file.close()
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -423,3 +424,60 @@ def test_sync_does_not_hold_the_interpreter(tmp_path: Path) -> None:
         at += 8
     thread.join()
     assert (tmp_path / "map").read_bytes() == b"\x01" * at + bytes((1 << 20) - at)
+
+
+# ---- Removing piece by piece ----
+
+PIECE = 256 << 10
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1, 4 * PIECE])
+def test_gradual_removal_removes(place: tuple[Any, str], size: int) -> None:
+    env, root = place
+    file = env.new_writable_file(f"{root}/file")
+    file.append(b"x" * size)
+    file.close()
+    env.remove_gradually(f"{root}/file")
+    assert env.list(root) == []
+    with pytest.raises(errors.StorageError, match="No such file"):
+        env.remove_gradually(f"{root}/file")
+
+
+def seconds_to_remove(path: Path, *, hurry: bool = False) -> float:
+    begin = time.perf_counter()
+    testing.posix_env().remove_gradually(str(path), hurry)
+    assert not path.exists()
+    return time.perf_counter() - begin
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere files are removed at once")
+def test_gradual_removal_takes_its_time_unless_told_to_hurry(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    content = b"x" * (20 * PIECE)
+    path.write_bytes(content)
+    gradual = seconds_to_remove(path)
+    path.write_bytes(content)
+    assert seconds_to_remove(path, hurry=True) < 0.1 <= gradual  # 20 pauses of 5 ms
+
+
+def test_gradual_removal_leaves_what_others_have(tmp_path: Path) -> None:
+    """A backup made of hard links, a reader that opened the file, and one that only maps it."""
+    content = os.urandom(4 * PIECE)
+    path = tmp_path / "file"
+
+    path.write_bytes(content)
+    os.link(path, tmp_path / "backup")
+    seconds_to_remove(path)
+    assert (tmp_path / "backup").read_bytes() == content
+
+    path.write_bytes(content)
+    with path.open("rb") as opened:
+        seconds_to_remove(path)
+        assert opened.read() == content
+
+    path.write_bytes(content)
+    with path.open("rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    seconds_to_remove(path)
+    assert mapped[:] == content
+    mapped.close()
