@@ -413,17 +413,21 @@ void BindEvents(py::module_& m) {
       .def_static(
           "open",
           [](const std::string& path, const std::string& durability, bool read_only, const py::dict& options,
-             const py::object& env) {
+             const py::object& env, const py::object& progress) {
             const StoreOptions parsed = OptionsFrom(durability, read_only, options);
             std::shared_ptr<Env> target = EnvFrom(env);
+            ProgressCheck check(progress);
             Result<StorePtr> store = [&]() -> Result<StorePtr> {
               const GilRelease release;
-              return EventStore::Open(std::move(target), path, parsed);
+              return EventStore::Open(std::move(target), path, parsed,
+                                      [&](const OpenProgress& now) { return check(now.bytes_done, now.bytes_left); });
             }();
-            return Unwrap(std::move(store));
+            check.Throw(store.status());
+            return store.Take();
           },
           py::arg("path"), py::arg("durability") = "commit", py::arg("read_only") = false,
-          py::arg("options") = py::dict(), py::arg("env") = py::none())
+          py::arg("options") = py::dict(), py::arg("env") = py::none(), py::arg("progress") = py::none(),
+          "progress(bytes done, bytes left) is called now and then while logs are replayed.")
       .def_property_readonly("store_id", &EventStore::store_id)
       .def_property_readonly("read_only", &EventStore::read_only)
       .def_property_readonly("commits", &EventStore::commits, "An append waits until the row survives power loss.")
@@ -488,11 +492,13 @@ void BindEvents(py::module_& m) {
            })
       .def("refresh",
            [](EventStore& self) {
-             Result<uint64_t> sequence = [&] {
+             SignalCheck signals;
+             const Result<uint64_t> sequence = [&] {
                const GilRelease release;
-               return self.Refresh();
+               return self.Refresh([&] { return signals(); });
              }();
-             return Unwrap(std::move(sequence));
+             signals.Throw(sequence.status());
+             return *sequence;
            })
       .def("sync",
            [](EventStore& self) {
@@ -514,25 +520,12 @@ void BindEvents(py::module_& m) {
       .def(
           "compact",
           [](EventStore& self, const py::object& progress) {
-            SignalCheck signals;
-            std::optional<py::error_already_set> raised;
-            Result<uint64_t> files = [&] {
+            ProgressCheck check(progress);
+            const Result<uint64_t> files = [&] {
               const GilRelease release;
-              return self.Compact([&](const CompactionProgress& now) -> Status {
-                SEGUE_RETURN_IF_ERROR(signals());
-                if (progress.is_none()) return Status();
-                const GilAcquire gil;
-                try {
-                  progress(now.bytes_done, now.bytes_left);
-                } catch (py::error_already_set& error) {
-                  raised = std::move(error);
-                  return Status::Cancelled("the progress callback raised");
-                }
-                return Status();
-              });
+              return self.Compact([&](const CompactionProgress& now) { return check(now.bytes_done, now.bytes_left); });
             }();
-            if (raised) throw py::error_already_set(std::move(*raised));
-            signals.Throw(files.status());
+            check.Throw(files.status());
             return *files;
           },
           py::arg("progress") = py::none(), "progress(bytes done, bytes left) is called now and then.")

@@ -50,6 +50,44 @@ class SignalCheck {
   std::optional<pybind11::error_already_set> error_;
 };
 
+// Tells a Python callable how far a call has come: at once, and then at most every 50 ms. Asks for signals as well.
+// `progress` may be None. Called without the GIL.
+class ProgressCheck {
+ public:
+  explicit ProgressCheck(pybind11::object progress) : progress_(std::move(progress)) {}
+
+  Status operator()(uint64_t done, uint64_t left) {
+    SEGUE_RETURN_IF_ERROR(signals_());
+    const auto now = std::chrono::steady_clock::now();
+    if (progress_.is_none() || now < next_) return Status();
+    next_ = now + std::chrono::milliseconds(50);
+    const GilAcquire gil;
+    try {
+      progress_(done, left);
+    } catch (pybind11::error_already_set& error) {
+      raised_.emplace(std::move(error));
+      return Status::Cancelled("the progress callback raised");
+    }
+    return Status();
+  }
+
+  // With the GIL: raises what the callable or a signal handler raised, else what `status` stands for.
+  void Throw(const Status& status) {
+    if (raised_) {
+      pybind11::error_already_set error = std::move(*raised_);
+      raised_.reset();
+      throw error;
+    }
+    signals_.Throw(status);
+  }
+
+ private:
+  const pybind11::object progress_;
+  std::chrono::steady_clock::time_point next_{};
+  SignalCheck signals_;
+  std::optional<pybind11::error_already_set> raised_;
+};
+
 // A stream made by the core, as Python sees it. The Arrow C interface carries an
 // error as text only: pyarrow raises its own class for it. raise_error() then
 // raises Segue's.

@@ -62,7 +62,7 @@ EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Ma
       reaper_(std::make_unique<FileReaper>(core_->env, core_->dir)) {}
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,
-                                                     StoreOptions options) {
+                                                     StoreOptions options, const OpenPoll& poll) {
   std::unique_ptr<FileLock> lock_file;
   if (!options.read_only) {
     SEGUE_ASSIGN_OR_RETURN(lock_file, env->LockFile(JoinPath(dir, "LOCK")));
@@ -75,10 +75,12 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
   std::shared_ptr<EventStore> store(new EventStore(std::move(core), options, std::move(manifest)), &EventStore::Delete);
   if (options.read_only) {
     store->replica_ = std::make_unique<Replica>(store->core_, store->manifest_.store_id);
-    SEGUE_RETURN_IF_ERROR(store->Refresh().status());
+    SEGUE_ASSIGN_OR_RETURN(const uint64_t bytes, store->LogBytes());
+    SEGUE_RETURN_IF_ERROR(
+        store->RefreshFrom([&](uint64_t done) { return poll({done, bytes - std::min(bytes, done)}); }).status());
     return store;
   }
-  SEGUE_RETURN_IF_ERROR(store->Recover());
+  SEGUE_RETURN_IF_ERROR(store->Recover(poll));
   // Made here, so that readers need the right to write in this folder only.
   SEGUE_RETURN_IF_ERROR(env->CreateDirs(JoinPath(dir, kLeaseFolder)));
   store->lock_file_ = std::move(lock_file);
@@ -109,6 +111,19 @@ std::string EventStore::store_id() const {
   return Hex(manifest_.store_id);
 }
 
+// Size of the logs that a reader replays, for its progress.
+Result<uint64_t> EventStore::LogBytes() const {
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, core_->env->List(core_->dir));
+  uint64_t bytes = 0;
+  for (const std::string& name : names) {
+    uint64_t generation = 0;
+    if (!ParseWalFile(name, &generation) || generation < manifest_.wal_floor) continue;
+    // The writer may have retired it meanwhile.
+    if (const Result<uint64_t> size = core_->env->FileSize(WalPath(generation)); size.ok()) bytes += *size;
+  }
+  return bytes;
+}
+
 std::string EventStore::WalPath(uint64_t generation) const { return WalFile(core_->dir, generation); }
 
 std::string EventStore::TablePath(uint64_t number) const { return TableFile(core_->dir, number); }
@@ -132,8 +147,12 @@ Status EventStore::CheckWritable() {
   return {};
 }
 
+Result<uint64_t> EventStore::Refresh(const Poll& poll) {
+  return RefreshFrom([&](uint64_t) { return poll(); });
+}
+
 // Takes over what the replica has now, in one step.
-Result<uint64_t> EventStore::Refresh() {
+Result<uint64_t> EventStore::RefreshFrom(const ReplayPoll& poll) {
   SEGUE_RETURN_IF_ERROR(CheckProcess());
   const std::lock_guard refreshing(refresh_mutex_);
   {
@@ -141,7 +160,7 @@ Result<uint64_t> EventStore::Refresh() {
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     if (!options_.read_only) return last_seq_;
   }
-  SEGUE_RETURN_IF_ERROR(replica_->Refresh());
+  SEGUE_RETURN_IF_ERROR(replica_->Refresh(poll));
   std::vector<std::shared_ptr<Memtable>> memtables = replica_->memtables();
   const std::lock_guard sync_lock(sync_mutex_);
   const std::lock_guard lock(mutex_);
@@ -273,7 +292,7 @@ Status EventStore::RecordHandoff(uint64_t seq) {
 Status EventStore::Close() {
   if (!CheckProcess().ok()) return {};  // the parent's; see Delete
   const std::lock_guard closing(close_mutex_);
-  // After a refresh under way: it is short.
+  // After a refresh under way.
   const std::lock_guard refreshing(refresh_mutex_);
   uint64_t seq = 0;
   {

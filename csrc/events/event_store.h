@@ -107,6 +107,12 @@ struct CompactionProgress {
   uint64_t bytes_left = 0;
 };
 
+// Bytes of log files, which are rarely full: what is left goes in leaps.
+struct OpenProgress {
+  uint64_t bytes_done = 0;
+  uint64_t bytes_left = 0;
+};
+
 struct ExpireResult {
   int64_t before = kNothingExpired;  // rounded down to the beginning of a window
   uint64_t rows = 0;
@@ -163,8 +169,11 @@ class EventStore {
  public:
   // `window`: the width of a time window, in the time column's unit; 0: a day.
   static Status Create(Env* env, const std::string& dir, const StoreSchema& schema, int64_t window);
+  // `poll` is asked at every record of the logs that are replayed; with its error nothing is open, and the next
+  // Open finds what this one would have found.
+  using OpenPoll = std::function<Status(const OpenProgress&)>;
   static Result<std::shared_ptr<EventStore>> Open(std::shared_ptr<Env> env, const std::string& dir,
-                                                  StoreOptions options);
+                                                  StoreOptions options, const OpenPoll& poll);
   ~EventStore();
   EventStore(const EventStore&) = delete;
   EventStore& operator=(const EventStore&) = delete;
@@ -203,7 +212,8 @@ class EventStore {
   Result<ExpireResult> Expire(int64_t before, uint64_t taken_seq, const Poll& poll);
   // Read-only: shows what the writer has acknowledged by now. Returns the last
   // sequence number, which snapshots from then on have. For the writer itself nothing to do.
-  Result<uint64_t> Refresh();
+  // `poll` may stop it: then all stays as it was.
+  Result<uint64_t> Refresh(const Poll& poll);
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
   Result<StoreStats> Stats();
   Status Verify();  // reads every checksum of every file
@@ -230,11 +240,13 @@ class EventStore {
   static void Delete(EventStore* store);
 
   // event_store_recovery.cc
-  Status Recover();
+  Status Recover(const OpenPoll& poll);
   Status RecoverTables();
-  Status ReplayWals();
+  Status ReplayWals(const OpenPoll& poll);
   uint64_t Reached() const;
-  Status ReplayOne(const std::string& path, WalWriter* relog);
+  Status ReplayOne(const std::string& path, WalWriter* relog, const ReplayPoll& poll);
+  Result<uint64_t> RefreshFrom(const ReplayPoll& poll);
+  Result<uint64_t> LogBytes() const;
 
   Status CheckWritable();
   std::string WalPath(uint64_t generation) const;

@@ -20,12 +20,12 @@
 
 namespace segue {
 
-Status EventStore::Recover() {
+Status EventStore::Recover(const OpenPoll& poll) {
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   next_generation_ = manifest_.wal_floor;
   last_seq_ = manifest_.flushed_seq;
   SEGUE_RETURN_IF_ERROR(RecoverTables());
-  SEGUE_RETURN_IF_ERROR(ReplayWals());
+  SEGUE_RETURN_IF_ERROR(ReplayWals(poll));
   // Only now: during replay last_seq_ says what is there, not what was published.
   last_seq_ = std::max(last_seq_, manifest_.handoff_seq);
   synced_seq_ = std::max(synced_seq_, manifest_.handoff_seq);
@@ -73,7 +73,7 @@ Status EventStore::RecoverTables() {
 uint64_t EventStore::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
 
 // Applies the records of one WAL to memtable_, and writes them again to `relog` unless that is null.
-Status EventStore::ReplayOne(const std::string& path, WalWriter* relog) {
+Status EventStore::ReplayOne(const std::string& path, WalWriter* relog, const ReplayPoll& poll) {
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
@@ -91,6 +91,7 @@ Status EventStore::ReplayOne(const std::string& path, WalWriter* relog) {
   for (;;) {
     SEGUE_ASSIGN_OR_RETURN(const bool more, reader->Next(&record));
     if (!more) break;
+    SEGUE_RETURN_IF_ERROR(poll(reader->last_offset()));
     const uint64_t last = record.first_seq + record.count - 1;
     // Its memtable was flushed already; or a recovery that was cut short wrote
     // the records of the log before into this one as well.
@@ -115,7 +116,7 @@ Status EventStore::ReplayOne(const std::string& path, WalWriter* relog) {
   return {};
 }
 
-Status EventStore::ReplayWals() {
+Status EventStore::ReplayWals(const OpenPoll& poll) {
   Env* env = core_->env.get();
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
@@ -127,10 +128,10 @@ Status EventStore::ReplayWals() {
   std::vector<Log> logs;
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
   for (const std::string& name : names) {
-    if (!name.starts_with("wal-") || !name.ends_with(".log")) continue;
+    uint64_t generation = 0;
+    if (!ParseWalFile(name, &generation)) continue;
     const std::string path = JoinPath(core_->dir, name);
     // A retired file is needed no more, so damage to it is nobody's loss.
-    const uint64_t generation = std::strtoull(name.c_str() + 4, nullptr, 10);
     if (generation < manifest_.wal_floor) {
       retired_wals_.push_back({path, {}});
       continue;
@@ -146,6 +147,8 @@ Status EventStore::ReplayWals() {
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
 
+  OpenProgress progress;
+  for (const Log& log : logs) progress.bytes_left += log.capacity;
   std::shared_ptr<WalWriter> relog;
   for (size_t i = 0; i < logs.size(); ++i) {
     const bool newest = i + 1 == logs.size();
@@ -153,7 +156,12 @@ Status EventStore::ReplayWals() {
       // As large as the old log: everything in it fits.
       SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
     }
-    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, relog.get()));
+    // When it is stopped, the copy of the newest log is replayed like any other at the next open.
+    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, relog.get(), [&](uint64_t offset) {
+      return poll({progress.bytes_done + offset, progress.bytes_left - std::min(progress.bytes_left, offset)});
+    }));
+    progress.bytes_done += logs[i].capacity;
+    progress.bytes_left -= logs[i].capacity;
     if (newest) continue;
     SEGUE_RETURN_IF_ERROR(
         FlushOne({memtable_, nullptr, logs[i].path, last_seq_, logs[i].generation + 1, std::move(memtable_tokens_)}));

@@ -1,5 +1,6 @@
 #include "events/manifest.h"
 
+#include <charconv>
 #include <set>
 #include <utility>
 
@@ -179,6 +180,13 @@ std::string NumberedPath(const std::string& dir, const char* prefix, uint64_t nu
 
 std::string WalFile(const std::string& dir, uint64_t generation) {
   return NumberedPath(dir, "wal-", generation, ".log");
+}
+
+bool ParseWalFile(const std::string& name, uint64_t* generation) {
+  if (!name.starts_with("wal-") || !name.ends_with(".log")) return false;
+  const char* end = name.data() + name.size() - 4;
+  const auto [at, error] = std::from_chars(name.data() + 4, end, *generation);
+  return error == std::errc() && at == end;
 }
 
 std::string TableFile(const std::string& dir, uint64_t number) { return NumberedPath(dir, "sst-", number, ".sst"); }

@@ -49,6 +49,8 @@ int64_t DayWindow(const StoreSchema& schema);
 
 inline constexpr char kManifestName[] = "MANIFEST";
 std::string WalFile(const std::string& dir, uint64_t generation);
+// False unless `name`, without a folder, is that of a log.
+bool ParseWalFile(const std::string& name, uint64_t* generation);
 std::string TableFile(const std::string& dir, uint64_t number);
 
 }  // namespace segue

@@ -6,8 +6,6 @@
 #include <map>
 #include <optional>
 
-#include "events/wal_replay.h"
-
 namespace segue {
 namespace {
 
@@ -58,8 +56,8 @@ uint64_t Replica::synced_seq() const {
 
 uint64_t Replica::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
 
-Status Replica::Refresh() {
-  Status status = Follow();
+Status Replica::Refresh(const ReplayPoll& poll) {
+  Status status = Follow(poll);
   if (!status.ok()) Forget();
   return status;
 }
@@ -73,10 +71,11 @@ void Replica::Forget() {
   last_seq_ = 0;
 }
 
-Status Replica::Follow() {
+Status Replica::Follow(const ReplayPoll& poll) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     SEGUE_RETURN_IF_ERROR(FollowManifest());
-    const Status followed = FollowLogs();
+    const Status followed = FollowLogs(poll);
+    if (followed.code() == StatusCode::kCancelled) return followed;
     // While the manifest stands, no log that it needs has been reused or removed.
     SEGUE_ASSIGN_OR_RETURN(const std::string now, core_->env->ReadFile(manifest_path_));
     if (now != manifest_bytes_) continue;
@@ -183,6 +182,7 @@ void Replica::Install(Manifest manifest, std::string bytes, std::vector<std::sha
   last_seq_ = std::max(last_seq_, manifest.flushed_seq);
   manifest_ = std::move(manifest);
   manifest_bytes_ = std::move(bytes);
+  gap_sought_ = false;
   tables_ = std::move(tables);
 }
 
@@ -204,7 +204,28 @@ Result<bool> Replica::OpenLog(uint64_t generation, Log* log) const {
   return true;
 }
 
-Status Replica::FollowLogs() {
+// The one that comes after logs_. False when there is none.
+Result<bool> Replica::OpenNextLog(Log* log) {
+  const uint64_t next = logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1;
+  SEGUE_ASSIGN_OR_RETURN(const bool there, OpenLog(next, log));
+  if (there || gap_sought_) return there;
+  // The newest log is always followed by none. Others are missed once for each manifest: a look costs more than the
+  // rest of a refresh that finds nothing new.
+  SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, core_->env->List(core_->dir));
+  uint64_t newer = UINT64_MAX;
+  for (const std::string& name : names) {
+    uint64_t generation = 0;
+    if (ParseWalFile(name, &generation) && generation > next) newer = std::min(newer, generation);
+  }
+  gap_sought_ = newer == UINT64_MAX;
+  if (gap_sought_) return false;
+  // Both may have been made since the first look.
+  SEGUE_ASSIGN_OR_RETURN(const bool made, OpenLog(next, log));
+  if (made) return true;
+  return OpenLog(newer, log);
+}
+
+Status Replica::FollowLogs(const ReplayPoll& poll) {
   for (size_t i = 0; i + 1 < logs_.size(); ++i) {
     Log& older = logs_[i];
     if (older.synced_seq == older.last_seq) continue;
@@ -213,15 +234,14 @@ Status Replica::FollowLogs() {
   }
   // A log whose making failed half-way may have been made anew; one with an event was not.
   if (!logs_.empty() && logs_.back().first_seq == 0) logs_.pop_back();
-  if (!logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+  if (!logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
   for (;;) {
-    const uint64_t generation = logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1;
     Log next;
-    SEGUE_ASSIGN_OR_RETURN(const bool there, OpenLog(generation, &next));
+    SEGUE_ASSIGN_OR_RETURN(const bool there, OpenNextLog(&next));
     if (!there) return {};
     const uint64_t first = next.reader->header().first_sequence;
     // The one before may have got its last records since it was read.
-    if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+    if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
     if (first > Reached() + 1) {
       // Its records were not written yet, or lost with the power; unless all that comes before was synced by then.
       if (!next.reader->header().prior_synced) return {};
@@ -232,7 +252,7 @@ Status Replica::FollowLogs() {
     }
     if (first <= last_seq_ && !logs_.empty()) return {};  // a copy under way
     logs_.push_back(std::move(next));
-    SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back()));
+    SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
   }
 }
 
@@ -240,13 +260,18 @@ void Replica::NoteSynced(Log* log) const {
   if (log->reader->last_offset() <= log->reader->synced_to()) log->synced_seq = log->last_seq;
 }
 
-Status Replica::ReadOn(Log* log) {
+Status Replica::ReadOn(Log* log, const ReplayPoll& poll) {
+  uint64_t before = 0;  // in logs that were read to their end
+  for (const Log& older : logs_) {
+    if (&older != log) before += older.reader->capacity();
+  }
   SEGUE_RETURN_IF_ERROR(log->reader->ReadSyncedWord());
   NoteSynced(log);
   WalRecord record;
   for (;;) {
     SEGUE_ASSIGN_OR_RETURN(const bool more, log->reader->Next(&record));
     if (!more) break;
+    SEGUE_RETURN_IF_ERROR(poll(before + log->reader->last_offset()));
     const uint64_t last = record.first_seq + record.count - 1;
     if (last <= manifest_.flushed_seq) continue;
     if (record.first_seq <= last_seq_ || record.first_seq > Reached() + 1) {

@@ -15,7 +15,9 @@
 // the one before not yet its last records. A log that begins below what was
 // read is a copy that a restarting writer makes of the newest log; until the
 // manifest names it, it is passed over, and then everything is read anew, as
-// what the writer had not synced may be gone. Records are told from those of
+// what the writer had not synced may be gone. A log that is not there although a
+// newer one is was removed by somebody else; where events went with it, that is
+// an error. Records are told from those of
 // the file's earlier life by generation and checksum (wal_reader.h), and a file
 // that was reused or removed under the reader means that the manifest has
 // changed: it is read again.
@@ -40,6 +42,7 @@
 #include "events/snapshot.h"
 #include "events/sstable_reader.h"
 #include "events/wal_reader.h"
+#include "events/wal_replay.h"
 
 namespace segue {
 
@@ -48,8 +51,8 @@ class Replica {
   // Of the store `store_id`, empty until the first Refresh().
   Replica(std::shared_ptr<const StoreCore> core, const std::string& store_id);
 
-  // On an error nothing is shown less than before, and the next call starts from nothing.
-  Status Refresh();
+  // On an error, one of `poll` too, nothing is shown less than before, and the next call starts from nothing.
+  Status Refresh(const ReplayPoll& poll);
 
   const Manifest& manifest() const { return manifest_; }
   const std::vector<std::shared_ptr<const SstReader>>& tables() const { return tables_; }
@@ -72,7 +75,7 @@ class Replica {
     uint64_t synced_seq = 0;
   };
 
-  Status Follow();
+  Status Follow(const ReplayPoll& poll);
   // Up to date with the manifest, as of some moment in the call.
   Status FollowManifest();
   Status Pin(const Manifest& manifest, const std::string& bytes, std::shared_ptr<const Lease>* lease, bool* named);
@@ -80,9 +83,10 @@ class Replica {
   bool Continues(const Manifest& manifest) const;
   void Install(Manifest manifest, std::string bytes, std::vector<std::shared_ptr<const SstReader>> tables);
   // An error where a log is not as manifest_ says: damaged, or retired meanwhile.
-  Status FollowLogs();
+  Status FollowLogs(const ReplayPoll& poll);
   Result<bool> OpenLog(uint64_t generation, Log* log) const;
-  Status ReadOn(Log* log);
+  Result<bool> OpenNextLog(Log* log);
+  Status ReadOn(Log* log, const ReplayPoll& poll);
   void NoteSynced(Log* log) const;
   uint64_t Reached() const;  // events up to it are here, or lost for ever
   void Forget();
@@ -94,7 +98,8 @@ class Replica {
   Manifest manifest_;
   std::shared_ptr<const Lease> lease_;
   std::vector<std::shared_ptr<const SstReader>> tables_;  // of manifest_.tables, in their order
-  std::deque<Log> logs_;                                  // consecutive, from the floor on
+  std::deque<Log> logs_;                                  // from the floor on, the oldest first
+  bool gap_sought_ = false;                               // no log of logs_ is missing, as of manifest_
   std::shared_ptr<Memtable> none_;                        // where there is no log
   std::set<std::pair<uint64_t, uint64_t>> tokens_;
   uint64_t last_seq_ = 0;

@@ -65,7 +65,11 @@ class EventStore:
         read_only: bool = False,
         options: dict[str, typing.Any] = {},
         env: typing.Any = None,
-    ) -> EventStore: ...
+        progress: typing.Any = None,
+    ) -> EventStore:
+        """
+        progress(bytes done, bytes left) is called now and then while logs are replayed.
+        """
     def __arrow_c_schema__(self) -> typing_extensions.CapsuleType: ...
     def append_array(
         self, schema: typing.Any, array: typing.Any, token: str = ""

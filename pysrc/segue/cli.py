@@ -244,7 +244,10 @@ def ingest(
     from segue import importers
 
     output = Output(quiet=as_json)
-    with segue.open(db, durability=durability.level) as database, output.import_progress() as progress:
+    with (
+        segue.open(db, durability=durability.level, progress=output.live) as database,
+        output.import_progress() as progress,
+    ):
         report = importers.ingest(
             database,
             files,
@@ -330,23 +333,30 @@ def etl(
             output.line(str(report))
 
 
-def _open_existing(path: Path, mode: Literal["rw", "r"]) -> Database:
+def _open_existing(path: Path, mode: Literal["rw", "r"], output: Output) -> Database:
     """Open a database that must be there: only `ingest` and `demo` make one."""
-    if mode == "rw" and not path.is_dir():
-        mode = "r"  # whose error says what is missing
-    return segue.open(path, mode=mode)
+    from segue.catalog import Catalog
+
+    # What has lost its catalog, or is a file, `segue.open` says best.
+    empty = not path.exists() or (path.is_dir() and not (path / "events").exists())
+    if empty and not Catalog(path).exists():
+        what = "it is another folder" if path.exists() else "there is no such folder"
+        raise InvalidError(
+            f"no Segue database at {str(path)!r}: {what}; `segue ingest` and `segue demo --dir` make one"
+        )
+    return segue.open(path, mode=mode, progress=output.live)
 
 
 def _open_for_run(path: Path, output: Output) -> Database:
     """Open for a pipeline: as the writer, or beside it if a service has the events open."""
-    database = _open_existing(path, "rw")
+    database = _open_existing(path, "rw", output)
     try:
         for name in database.events():
             database.events(name)
     except (LockedError, ReadOnlyError) as error:
         database.close()
         output.note(f"reading beside the writer ({_message(error)})")
-        return _open_existing(path, "r")
+        return _open_existing(path, "r", output)
     except BaseException:
         database.close()
         raise
@@ -378,7 +388,7 @@ def sql(
     """Run a SQL statement over fact tables, dimensions and event tables."""
     text = sys.stdin.read() if statement == "-" else statement
     output = Output(quiet=as_json)
-    with _open_existing(db, "rw" if _is_insert(text) else "r") as database:
+    with _open_existing(db, "rw" if _is_insert(text) else "r", output) as database:
         if explain:
             plan = database.explain(text, fresh=fresh)
             if as_json:
@@ -412,7 +422,7 @@ def stats(db: DatabaseArgument, as_json: JsonOption = False) -> None:
     from segue.inspection import database_stats
 
     output = Output(quiet=as_json)
-    with _open_existing(db, "r") as database:
+    with _open_existing(db, "r", output) as database:
         found = database_stats(database)
     if as_json:
         _print_json(found)
@@ -427,7 +437,7 @@ def verify(db: DatabaseArgument, as_json: JsonOption = False) -> None:
     from segue.inspection import verify_database
 
     output = Output(quiet=as_json)
-    with _open_existing(db, "r") as database:
+    with _open_existing(db, "r", output) as database:
         checks = verify_database(database)
     failed = [check for check in checks if check["error"]]
     if as_json:

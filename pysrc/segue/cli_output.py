@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -184,7 +184,7 @@ class Output:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        with Bar(
+        bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
@@ -192,10 +192,13 @@ class Output:
             TimeRemainingColumn(),
             console=self._err,
             transient=True,
-        ) as bar:
+        )
+        with ExitStack() as shown:
             task = bar.add_task("", rows=0)
 
             def update(step: Progress) -> None:
+                if not bar.live.is_started:  # not before: until then opening the table may show a bar
+                    shown.enter_context(bar)
                 name = step.path.rsplit("/", 1)[-1]
                 bar.update(
                     task,

@@ -73,7 +73,10 @@ class WideningWarning(UserWarning):
 
 
 def open(  # noqa: A001 - segue.open is the name, like gzip.open
-    path: str | os.PathLike[str], durability: Durability = "commit", mode: Mode = "rw"
+    path: str | os.PathLike[str],
+    durability: Durability = "commit",
+    mode: Mode = "rw",
+    progress: bool = False,
 ) -> Database:
     """Open a database, making its directory on first use.
 
@@ -87,6 +90,9 @@ def open(  # noqa: A001 - segue.open is the name, like gzip.open
     mode
         ``"rw"``, or ``"r"`` to read events beside the process that writes them, as they were when first
         used or at the last `Database.refresh`. Pipelines and `Database.put_dimension` work in both.
+    progress
+        Show a bar when an event table takes longer than a second to open, as its log is read again: after
+        a crash, or when much was appended since the last flush.
 
     Examples
     --------
@@ -97,7 +103,7 @@ def open(  # noqa: A001 - segue.open is the name, like gzip.open
     ...         db.sql("SELECT artist FROM artists WHERE id = 2").fetchall()
     [('Nina',)]
     """
-    return Database(path, durability, mode)
+    return Database(path, durability, mode, progress)
 
 
 class Database:
@@ -112,13 +118,19 @@ class Database:
         The directory, absolute.
     mode
         ``"rw"`` or ``"r"``.
-    durability
+    durability, progress
         As given to `segue.open`.
     catalog
         What the database holds.
     """
 
-    def __init__(self, path: str | os.PathLike[str], durability: str = "commit", mode: str = "rw") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        durability: str = "commit",
+        mode: str = "rw",
+        progress: bool = False,
+    ) -> None:
         self._closed = True  # Until it is open; `__del__` runs even when this fails.
         if durability not in ("commit", "interval", "os"):
             raise InvalidError(f'durability={durability!r} is unknown; use "commit", "interval" or "os"')
@@ -129,6 +141,7 @@ class Database:
         self.path = Path(os.path.abspath(os.fsdecode(name)))
         self.mode = mode
         self.durability = durability
+        self.progress = progress
         self.catalog = Catalog(self.path)
         self._mutex = threading.RLock()
         self._events: dict[str, Events] = {}
@@ -144,13 +157,6 @@ class Database:
                 f"cannot open a database at {str(self.path)!r}: it is a file", str(self.path), errno.ENOTDIR
             )
         if not self.catalog.exists():
-            if self.mode == "r":
-                what = "it has no catalog" if self.path.exists() else "there is no such directory"
-                raise StorageError(
-                    f'no Segue database at {str(self.path)!r}: {what}; open it with mode="rw" to make one',
-                    str(self.path),
-                    errno.ENOENT,
-                )
             for part in ("events", "warehouse"):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     if os.listdir(self.path / part):
@@ -159,6 +165,13 @@ class Database:
                             "restore it from a backup",
                             str(self.catalog.path),
                         )
+            if self.mode == "r":
+                what = "it has no catalog" if self.path.exists() else "there is no such directory"
+                raise StorageError(
+                    f'no Segue database at {str(self.path)!r}: {what}; open it with mode="rw" to make one',
+                    str(self.path),
+                    errno.ENOENT,
+                )
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 for part in ("events", "warehouse"):
@@ -322,7 +335,7 @@ class Database:
         if not folder.exists():
             return
         if (folder / "MANIFEST").exists():
-            with Events.open(str(folder), name, durability=self.durability) as left:
+            with Events.open(str(folder), name, durability=self.durability, progress=self.progress) as left:
                 if left.sync() > 0:
                     raise InvalidError(
                         f"{folder} holds events, but the catalog does not know it (an old copy?); "
@@ -351,7 +364,11 @@ class Database:
                 handle.close()  # Its table was dropped by another process, and made anew.
             if handle is None or handle.closed:
                 handle = Events.open(
-                    str(self.path / "events" / own), own, durability=self.durability, mode=self.mode
+                    str(self.path / "events" / own),
+                    own,
+                    durability=self.durability,
+                    mode=self.mode,
+                    progress=self.progress,
                 )
                 self._own(own, handle)
             return handle

@@ -318,10 +318,23 @@ class Events:
         *,
         durability: str = "commit",
         mode: str = "rw",
+        progress: bool = False,
         _options: Mapping[str, int] | None = None,
         _env: Any = None,
     ) -> Events:
         """Open an existing event table.
+
+        What its log holds is read into memory again. Ctrl-C stops that, and changes nothing: the next open
+        finds the table as this one found it.
+
+        Parameters
+        ----------
+        path, name
+            Its directory, and what it is called in messages.
+        durability, mode
+            As in `segue.open`.
+        progress
+            Show a bar on standard error once it takes longer than a second.
 
         Raises
         ------
@@ -337,8 +350,15 @@ class Events:
         directory = os.fspath(path)
         if _env is None and not (Path(directory) / "MANIFEST").exists():
             raise StorageError(f"there is no event table in {directory!r}", directory, 2)
-        store = _engine.EventStore.open(directory, durability, mode == "r", dict(_options or {}), _env)
-        return cls(store, name, directory)
+        native = partial(
+            _engine.EventStore.open, directory, durability, mode == "r", dict(_options or {}), _env
+        )
+        if not progress:
+            return cls(native(), name, directory)
+        from segue.progress import RunProgress
+
+        with RunProgress(f"open {name}", enabled=True) as bar:
+            return cls(native(bar.measured("bytes of log read")), name, directory)
 
     def __repr__(self) -> str:
         mode = "r" if self._store.read_only else "rw"
@@ -560,17 +580,7 @@ class Events:
         from segue.progress import RunProgress
 
         with RunProgress(f"compact {self.name}", enabled=True) as bar:
-            shown = -1
-
-            def show(done: int, left: int) -> None:
-                nonlocal shown
-                if shown < 0:
-                    bar.start("bytes merged", done + left)
-                    shown = 0
-                bar.advance(done - shown)
-                shown = done
-
-            return self._store.compact(show)
+            return self._store.compact(bar.measured("bytes merged"))
 
     def expire(self, before: Any, force: bool = False) -> ExpireReport:
         """Drop the time windows that lie wholly before a time, durably and all at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +49,20 @@ class RunProgress:
                 self._show()
             if self._bar is not None:
                 self._bar.update(self._task, completed=self._done)
+
+    def measured(self, stage: str) -> Callable[[int, int], None]:
+        """Return what a call that knows how much is done, and how much is left, shows a stage with."""
+        shown = -1
+
+        def show(done: int, left: int) -> None:
+            nonlocal shown
+            if shown < 0:
+                self.start(stage, done + left)
+                shown = 0
+            self.advance(done - shown)
+            shown = done
+
+        return show
 
     def _label(self) -> str:
         return f"{self._title}: {self._stage[0]}"

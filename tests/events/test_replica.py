@@ -263,3 +263,48 @@ def test_a_table_in_the_others_place_is_told(place: tuple[Any, str]) -> None:
     with pytest.raises(ClosedError, match="replaced"):
         seen.refresh()
     seen.close()
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_log_that_was_removed_is_missed(place: tuple[Any, str], gone: int) -> None:
+    """The oldest that is needed, or one in the middle: a reader finds what the writer finds when it opens."""
+    env = place[0]
+    events, early = writer(place), reader(place)
+    last = append(events, 5)
+    store_id = bytes.fromhex(events.store_id)
+    events.close()
+    content = env.read_file("t/wal-000001.log")
+    batch = content[4096 + 32 :][: struct.unpack_from("<I", content, 4100)[0]]
+    for generation in (2, 3):  # as a writer leaves them that dies before its memtables are flushed
+        path = f"t/wal-{generation:06}.log"
+        log = testing.WalWriter(path, store_id, generation, last + 1, True, 8192, "", env)
+        assert log.append(batch, 2, last + 1, 5)
+        log.sync()
+        last += 5
+    assert early.refresh() == reader(place).snapshot().sequence == last
+
+    content = env.read_file(f"t/wal-{gone:06}.log")
+    env.remove(f"t/wal-{gone:06}.log")
+    missing = f"begins with event {gone * 5 + 1}, and what comes before ends with {gone * 5 - 5}"
+    for open_it in (reader, reader, writer):
+        with pytest.raises(CorruptionError, match=missing) as caught:
+            open_it(place)
+        assert caught.value.path == f"t/wal-00000{gone + 1}.log"
+    assert early.refresh() == last, "it has read the log already"
+    env.write_raw(f"t/wal-{gone:06}.log", content)
+    assert reader(place).snapshot().sequence == last
+    early.close()
+
+
+def test_an_empty_log_is_not_missed(place: tuple[Any, str]) -> None:
+    env = place[0]
+    events = writer(place)
+    store_id = bytes.fromhex(events.store_id)
+    events.close()
+    testing.WalWriter("t/wal-000002.log", store_id, 2, 1, True, 8192, "", env)
+    seen = reader(place)
+    assert seen.refresh() == 0
+    events = writer(place)
+    last = append(events, 3)
+    assert seen.refresh() == last
+    events.close()

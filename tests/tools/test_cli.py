@@ -96,8 +96,19 @@ def test_wrong_usage_is_status_2(arguments: list[str], tmp_path: Path, monkeypat
 def test_a_missing_database_is_not_made(arguments: list[str], tmp_path: Path) -> None:
     path = tmp_path / "nothing"
     command, *rest = arguments
-    assert f"no Segue database at '{path}'" in error_of(command, path, *rest)
+    missing = error_of(command, path, *rest)
+    assert f"no Segue database at '{path}': there is no such folder; `segue ingest`" in missing
+    assert "mode=" not in missing
     assert not path.exists()
+    path.mkdir()
+    assert f"no Segue database at '{path}': it is another folder" in error_of(command, path, *rest)
+    assert list(path.iterdir()) == []
+
+
+def test_a_database_that_lost_its_catalog_is_told(shop: Path) -> None:
+    (shop / "catalog").unlink()
+    for command in (["stats"], ["etl"], ["sql", "INSERT INTO orders VALUES (1)"]):
+        assert "is gone, but" in error_of(command[0], shop, *command[1:])
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
