@@ -57,7 +57,7 @@ class ScanStream {
     state_->taken = true;
     auto array = std::make_unique<ArrowArray>();
     Result<bool> more = [&] {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       return state_->Next(array.get());
     }();
     if (!Unwrap(std::move(more))) return py::none();

@@ -15,6 +15,7 @@
 
 #include "base/crc32c.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "bindings/interrupt.h"
 #include "events/bit_pack.h"
 #include "events/bloom.h"
@@ -41,7 +42,7 @@ class IntegerSkipList {
   void Insert(const NumpyArray<uint64_t>& keys) {
     const uint64_t* key = keys.data();
     const auto n = static_cast<size_t>(keys.size());
-    const py::gil_scoped_release release;
+    const GilRelease release;
     for (size_t i = 0; i < n; ++i) {
       const Encoded encoded(key[i]);
       ++sequence_;
@@ -55,7 +56,7 @@ class IntegerSkipList {
     const uint64_t* key = keys.data();
     uint64_t* out = found.mutable_data();
     const auto n = static_cast<size_t>(keys.size());
-    const py::gil_scoped_release release;
+    const GilRelease release;
     for (size_t i = 0; i < n; ++i) {
       const Encoded encoded(key[i]);
       const SkipList::Node* node =
@@ -92,7 +93,7 @@ std::pair<std::string, uint32_t> CrcOfPieces(const std::string& isa, const py::b
   if (!scalar && isa != Crc32cIsaName()) ThrowIfError(Status::Unsupported("no CRC32C for '" + isa + "' here"));
   if (piece == 0) ThrowIfError(Status::Invalid("a piece of 0 bytes"));
   const auto bytes = static_cast<std::string_view>(data);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint32_t all = 0;
   for (size_t begin = 0; begin < bytes.size(); begin += piece) {
     const size_t n = std::min(piece, bytes.size() - begin);
@@ -107,7 +108,7 @@ void BloomProbe(const BloomFilter& filter, const NumpyArray<uint64_t>& hashes, N
   const uint64_t* hash = hashes.data();
   uint8_t* out = found.mutable_data();
   const auto n = static_cast<size_t>(hashes.size());
-  const py::gil_scoped_release release;
+  const GilRelease release;
   if (one_by_one) {
     for (size_t i = 0; i < n; ++i) out[i] = filter.MayContain(hash[i]) ? 1 : 0;
   } else {
@@ -118,7 +119,7 @@ void BloomProbe(const BloomFilter& filter, const NumpyArray<uint64_t>& hashes, N
 void BloomAdd(BloomFilter& filter, const NumpyArray<uint64_t>& hashes) {
   const uint64_t* hash = hashes.data();
   const auto n = static_cast<size_t>(hashes.size());
-  const py::gil_scoped_release release;
+  const GilRelease release;
   filter.AddMany(hash, n);
 }
 
@@ -137,7 +138,7 @@ class RunMerge {
     key_ = SortKey::Make(&layout_, 0, 0, {{static_cast<uint32_t>(index), false}}, intake_->dictionaries());
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       status = Fill(&reader);
       const StreamReader dropped = std::move(reader);
     }
@@ -155,7 +156,7 @@ class RunMerge {
     int64_t* out = values.mutable_data();
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       status = MergeInto(taken->offset, out);
     }
     ThrowIfError(status);
@@ -253,7 +254,7 @@ class JoinProbe {
   NumpyArray<uint32_t> Lookup() const {
     NumpyArray<uint32_t> matches(static_cast<py::ssize_t>(rows_));
     uint32_t* out = matches.mutable_data();
-    const py::gil_scoped_release release;
+    const GilRelease release;
     BroadcastTable::Prober prober(table_.get());
     for (const std::unique_ptr<BatchReader>& batch : batches_) {
       const ArrayView& view = batch->columns()[on_];
@@ -281,7 +282,7 @@ uint64_t UnpackSstBlocks(const py::bytes& data, int width, size_t n, size_t bloc
     ThrowIfError(Status::Invalid("blocks are whole bytes, and the data hold all of them"));
   }
   std::vector<uint32_t> out(block);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint64_t sum = 0;
   for (size_t begin = 0; begin < n; begin += block) {
     const size_t m = std::min(block, n - begin);
@@ -298,7 +299,7 @@ uint64_t SequentialReads(const NumpyArray<uint64_t>& words) {
   constexpr size_t kLine = 8;
   const uint64_t* word = words.data();
   const auto n = static_cast<size_t>(words.size()) / kLine * kLine;
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint64_t sums[kLine] = {};
   for (size_t i = 0; i < n; i += kLine) {
     for (size_t c = 0; c < kLine; ++c) sums[c] += word[i + c];
@@ -315,7 +316,7 @@ uint64_t RandomReads(const NumpyArray<uint64_t>& words, size_t n) {
   if (!std::has_single_bit(size) || size == 1) ThrowIfError(Status::Invalid("the words are no power of two"));
   const int shift = 64 - std::countr_zero(size);
   const uint64_t* word = words.data();
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint64_t sum = 0;
   uint64_t state = 0;
   for (size_t i = 0; i < n; ++i) {

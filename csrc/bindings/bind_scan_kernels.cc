@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "scan/bit_unpack.h"
 #include "scan/group_count.h"
 #include "scan/kernels.h"
@@ -136,7 +137,7 @@ std::pair<std::string, uint64_t> UnpackBlocks(const std::string& isa, const py::
   const ScanKernels& kernels = KernelsByName(isa);
   const auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
   std::vector<uint32_t> out(block);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint64_t sum = 0;
   for (size_t first = 0; first < n; first += block) {
     const size_t m = std::min(block, n - first);
@@ -164,7 +165,7 @@ class GroupCount {
     }
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       for (size_t begin = 0; begin < n && status.ok(); begin += GroupCounter::kBlockRows) {
         const size_t m = std::min(GroupCounter::kBlockRows, n - begin);
         for (size_t c = 0; c < columns.size() && status.ok(); ++c) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "events/skiplist.h"
 
 namespace segue::bindings {
@@ -79,7 +80,7 @@ std::pair<std::vector<std::string>, uint64_t> ReadWhileWriting(uint64_t rows, si
 
 void BindSkipList(py::module_& m) {
   m.def("read_skiplist_while_writing", &ReadWhileWriting, py::arg("rows"), py::arg("readers"),
-        py::call_guard<py::gil_scoped_release>(),
+        py::call_guard<GilRelease>(),
         "What each reader found wrong (empty: nothing), and how often they walked the whole list.");
 }
 

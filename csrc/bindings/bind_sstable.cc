@@ -171,7 +171,7 @@ class ColumnBlocks {
     ends_.clear();
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       for (size_t begin = 0; begin < all.rows && status.ok(); begin += block_rows_) {
         const size_t n = std::min(block_rows_, all.rows - begin);
         const Result<Encoding> chosen = encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_);
@@ -187,7 +187,7 @@ class ColumnBlocks {
     const ColumnShape shape = Shape();
     Status status;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       size_t rows = batch_.batch().rows;
       size_t begin = 0;
       for (const size_t end : ends_) {

@@ -21,7 +21,7 @@ namespace segue::bindings {
 namespace {
 
 namespace py = pybind11;
-using NoGil = py::call_guard<py::gil_scoped_release>;
+using NoGil = py::call_guard<GilRelease>;
 using SharedEnv = std::shared_ptr<Env>;
 
 // ThrowIfError and Unwrap want the GIL; a call that ran without it takes it here.
@@ -207,7 +207,7 @@ void BindWalWriter(py::module_& m) {
           "append_many",
           [](WalWriter& w, const py::bytes& payload, uint64_t records, uint32_t count) {
             const std::string_view bytes = View(payload);
-            const py::gil_scoped_release release;
+            const GilRelease release;
             for (uint64_t i = 0; i < records; ++i) {
               Check(w.Append(WalRecordType::kBatch, 1 + i * count, count, bytes));
             }

@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 
 namespace segue::bindings {
 
@@ -39,26 +40,44 @@ const char* ClassName(StatusCode code) {
   return "Error";
 }
 
+PyObject* Text(const std::string& text) {
+  return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
+}
+
+// The exception that `status` stands for, or null with another one set.
+PyObject* MakeError(const Status& status) {
+  PyObject* errors = PyImport_ImportModule("segue.errors");
+  if (errors == nullptr) return nullptr;
+  PyObject* type = PyObject_GetAttrString(errors, ClassName(status.code()));
+  Py_DECREF(errors);
+  if (type == nullptr) return nullptr;
+  PyObject* error = nullptr;
+  switch (status.code()) {
+    case StatusCode::kCorruption:
+    case StatusCode::kIo:
+      error = PyObject_CallFunction(type, "NNL", Text(status.message()), Text(status.context()),
+                                    static_cast<long long>(status.number()));
+      break;
+    case StatusCode::kSchema:
+      error = PyObject_CallFunction(type, "NN", Text(status.message()), Text(status.context()));
+      break;
+    default:
+      error = PyObject_CallFunction(type, "N", Text(status.message()));
+  }
+  Py_DECREF(type);
+  return error;
+}
+
 }  // namespace
 
 void ThrowIfError(const Status& status) {
   if (status.ok()) return;
-  const py::object type = py::module_::import("segue.errors").attr(ClassName(status.code()));
-  py::object error;
-  switch (status.code()) {
-    case StatusCode::kCorruption:
-      error = type(status.message(), status.context(), status.number());
-      break;
-    case StatusCode::kSchema:
-      error = type(status.message(), status.context());
-      break;
-    case StatusCode::kIo:
-      error = type(status.message(), status.context(), status.number());
-      break;
-    default:
-      error = type(status.message());
+  // Plain references, as the classes are Python code: threads may switch in it, and the interpreter end meanwhile.
+  PyObject* error = OrStandStill([&] { return MakeError(status); });
+  if (error != nullptr) {
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+    Py_DECREF(error);
   }
-  PyErr_SetObject(type.ptr(), error.ptr());
   throw py::error_already_set();
 }
 

@@ -1,9 +1,9 @@
 // GilRelease and GilAcquire: letting go of the GIL around a long call, and taking it for a callback.
 //
-// As pybind11's own, but for the end of the interpreter: then Python ends a
-// thread that wants the GIL back by unwinding its stack, up to a destructor,
-// which may not throw, and the whole process would abort. Here such a thread
-// stands still until the process is gone, as Python itself does it from 3.14 on.
+// They stand in for pybind11's own, which abort the process when the interpreter
+// ends: before 3.14 Python then ends a thread that wants the GIL by unwinding its
+// stack, which meets a destructor that may not throw. Here such a thread stands
+// still until the process is gone, as Python itself does it from 3.14 on.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -17,16 +17,22 @@
 
 namespace segue::bindings {
 
-template <typename TakeGil>
-void TakeGilOrStandStill(TakeGil take) {
+[[noreturn]] inline void StandStill() {
+  for (;;) ::pause();
+}
+
+// What `call` returns. `call` may run Python; it must own nothing, as its own
+// frames are unwound without the GIL.
+template <typename Call>
+auto OrStandStill(Call call) {
 #ifdef __GLIBCXX__
   try {
-    take();
+    return call();
   } catch (abi::__forced_unwind&) {
-    for (;;) ::pause();
+    StandStill();
   }
 #else
-  take();
+  return call();
 #endif
 }
 
@@ -34,7 +40,7 @@ class GilRelease {
  public:
   GilRelease() : state_(PyEval_SaveThread()) {}
   ~GilRelease() {
-    TakeGilOrStandStill([this] { PyEval_RestoreThread(state_); });
+    OrStandStill([this] { PyEval_RestoreThread(state_); });
   }
   GilRelease(const GilRelease&) = delete;
   GilRelease& operator=(const GilRelease&) = delete;
@@ -46,8 +52,15 @@ class GilRelease {
 class GilAcquire {
  public:
   GilAcquire() {
-    TakeGilOrStandStill([this] { gil_.emplace(); });
+    OrStandStill([this] { gil_.emplace(); });
   }
+  // The interpreter may have ended in the middle of the callback, at a switch of
+  // threads. Then the GIL is another's, and letting go of it would be fatal to that one.
+  ~GilAcquire() {
+    if (!PyGILState_Check()) StandStill();
+  }
+  GilAcquire(const GilAcquire&) = delete;
+  GilAcquire& operator=(const GilAcquire&) = delete;
 
  private:
   std::optional<pybind11::gil_scoped_acquire> gil_;
