@@ -6,12 +6,11 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 import threading
 import uuid
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,6 +34,7 @@ from .errors import (
     StorageError,
 )
 from .pipeline import Job, Pipeline, PipelineDefinition
+from .scratch import ScratchFolders
 from .table_relations import fact_relation, resolver
 from .warehouse import FactTable
 from .warehouse_types import arrow_schema, require_distinct, widened
@@ -187,6 +187,7 @@ class Database:
             # Left by a process that died while it removed them.
             for left in (self.path / "tmp").glob(f"{_DROPPED}*"):
                 shutil.rmtree(left, ignore_errors=True)
+            ScratchFolders(self.path).remove_left()
 
     # Life
 
@@ -570,19 +571,9 @@ class Database:
     def _table_lock(self, name: str) -> FileLock:
         return FileLock(self.path / "locks" / f"{name}.lock", f"the table {name!r}", timeout=60.0)
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
         """Give a folder for spilled runs, removed afterwards; elsewhere if the database is read-only."""
-        parent = self.path / "tmp"
-        try:
-            parent.mkdir(exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="fresh-", dir=parent))
-        except OSError:
-            folder = Path(tempfile.mkdtemp(prefix="segue-fresh-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return ScratchFolders(self.path).folder()
 
     # Removal
 

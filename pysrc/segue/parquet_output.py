@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from .delta_stats import file_stats
 from .durable import storage_error, sync_directory
+from .errors import SchemaError
 from .warehouse_types import to_file_column
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ _DICTIONARY_SHARE = 0.5
 #: Largest dictionary of a column chunk; beyond it the writer falls back to plain values.
 _DICTIONARY_BYTES = 4 << 20
 
+#: Of the file systems of Linux and macOS, in bytes.
+_LONGEST_FOLDER_NAME = 255
+
+
+def _folder_name(column: str, value: str | None) -> str:
+    """Hive's, of one partition column."""
+    return f"{column}=" + ("__HIVE_DEFAULT_PARTITION__" if value is None else quote(value, safe=" ._-+@,"))
+
 
 @dataclass(frozen=True)
 class Split:
@@ -61,10 +70,21 @@ class Split:
     @property
     def folder(self) -> str:
         """Hive path below the table, ``"date=2024-01-01"``; ``""`` without partition columns."""
-        return "/".join(
-            f"{name}=" + ("__HIVE_DEFAULT_PARTITION__" if value is None else quote(value, safe=" ._-+@,"))
-            for name, value in self.values.items()
-        )
+        return "/".join(_folder_name(column, value) for column, value in self.values.items())
+
+    def check_folder(self) -> None:
+        """Raise `SchemaError` where a value is too long for the name of a folder."""
+        for column, value in self.values.items():
+            size = len(os.fsencode(_folder_name(column, value)))
+            if size > _LONGEST_FOLDER_NAME:
+                shown = (value or "")[:40]
+                raise SchemaError(
+                    f"column {column!r} cannot partition the table: its value {shown!r}... "
+                    f"of {len(value or '')} characters would name a folder with {size} bytes, and a name has "
+                    f"at most {_LONGEST_FOLDER_NAME}; partition by a column of short values, such as a code "
+                    "or a date, and sort by this one",
+                    column,
+                )
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,8 @@ class _Run:
                 self._shown.start("sorting", None)
                 job.finish()
                 splits = _splits(job, definition, source, fields)
+                for split in splits:
+                    split.check_folder()
                 layout = _layout(definition, source, fields, schema, self._run_id, low, upto)
                 row_group = _row_group_rows(layout.schema, self._memory, self._threads)
                 self._shown.start("writing", sum(split.rows for split in splits))

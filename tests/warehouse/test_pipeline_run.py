@@ -478,6 +478,37 @@ def test_row_groups_and_threads(db: segue.Database, monkeypatch: pytest.MonkeyPa
         assert len(json.loads(footer.metadata[BUCKET_RANGES.encode()])) == footer.num_row_groups
 
 
+@pytest.mark.parametrize(("value", "size"), [("x" * 254, 256), ("é" * 42 + "x" * 2, 256), ("/" * 500, 1502)])
+def test_a_value_too_long_to_name_a_folder(tmp_path: Path, value: str, size: int) -> None:
+    """A folder's name has at most 255 bytes, %XX for what may not stand in it."""
+    schema = pa.schema([("k", pa.int64()), ("at", pa.timestamp("us")), ("c", pa.string())])
+    with segue.open(tmp_path) as db:
+        events = db.create_events("e", schema, key="k", time="at")
+        events.append(1, 0, "short")
+        events.append(1, 0, value)
+        job = db.pipeline("e").write("fact", partition_by=["c"])
+        with pytest.raises(segue.SchemaError, match="cannot partition the table") as caught:
+            job.run()
+        assert caught.value.column == "c"
+        told = str(caught.value)
+        assert f"{value[:40]!r}... of {len(value)} characters" in told
+        assert f"{size} bytes" in told
+        assert len(told) < 400
+        assert not list((tmp_path / "warehouse").rglob("*.parquet"))
+        assert not list((tmp_path / "warehouse").rglob("c=*"))
+        # Another table of the same events is not held up.
+        assert db.pipeline("e").write("by_day", partition_by="date").run().rows_out == 2
+
+
+def test_a_value_just_short_enough_names_a_folder(tmp_path: Path) -> None:
+    schema = pa.schema([("k", pa.int64()), ("at", pa.timestamp("us")), ("c", pa.string())])
+    with segue.open(tmp_path) as db:
+        events = db.create_events("e", schema, key="k", time="at")
+        events.append(1, 0, "x" * 253)
+        assert db.pipeline("e").write("fact", partition_by=["c"]).run().rows_out == 1
+        assert db.sql("SELECT c FROM fact").fetchall() == [("x" * 253,)]
+
+
 def test_progress_shows_only_long_runs(
     db: segue.Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
