@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,22 @@ from hypothesis import settings
 # that a red run can be repeated; at home each run looks at new ones.
 settings.register_profile("segue", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("segue")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give whoever asks the system for a temporary folder one that goes with this run.
+
+    Processes that tests start, and kill, cannot remove theirs, and each event table takes 64 MiB.
+    """
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are looked for
+    folder = tempfile.mkdtemp(prefix="segue-tests-")
+    os.chmod(folder, 0o755)  # a test lets another user in
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -32,6 +33,7 @@ CASES = [test for module in modules() for test in examples(module)]
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_example(case: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     runner.run(case, out=report.append, clear_globs=False)

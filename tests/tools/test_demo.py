@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,10 @@ def test_text_ends_with_the_top_artists_and_the_place(tmp_path: Path) -> None:
         assert text in result.stdout, text
 
 
-def test_a_temporary_directory_is_named_and_kept() -> None:
+def test_a_temporary_directory_is_named_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = run_demo(100, durability="os")
+    assert Path(report.path).parent == tmp_path
     assert (Path(report.path) / "warehouse" / "fact_plays").is_dir()
     with segue.open(report.path, mode="r") as db:
         assert db.sql("SELECT COUNT(*) FROM listens").fetchall() == [(100,)]
