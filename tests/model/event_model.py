@@ -192,7 +192,9 @@ class TableAndModel:
             _env=self.env,
         )
         self.model = Model()
-        self.snapshots: list[tuple[Any, list[tuple[int, Row]]]] = []
+        self.snapshots: list[tuple[Any, list[tuple[int, Row]]]] = []  # of the writer and of readers
+        self.reader: Events | None = None  # beside the writer
+        self.shown: list[tuple[int, Row]] = []  # by the reader, since it was last refreshed
 
     def do(self, operation: Operation) -> None:
         name, arguments = operation
@@ -202,8 +204,13 @@ class TableAndModel:
     def close(self) -> None:
         self.events.verify()
         self.scan(None, ordered=False)
+        self.read_stale()
         for snapshot, rows in self.snapshots:
             self.check_scan(snapshot, rows)
+        self.abandon()
+
+    def abandon(self) -> None:
+        self.close_reader()
         self.events.close()
 
     # ---- writing ----
@@ -335,6 +342,8 @@ class TableAndModel:
         self.lose_power("all", 0)
 
     def lose_power(self, keep: str, seed: int) -> None:
+        # A reader would stay behind on the old file system. What it and the writer gave out stays readable.
+        self.close_reader()
         old, self.env = self.events, self.env.crash(keep, seed)
         try:
             self.open()
@@ -420,6 +429,40 @@ class TableAndModel:
             with pytest.raises(Error, match='mode="r"'):
                 reader.flush()
 
+    # ---- a reader that stays ----
+
+    def open_reader(self) -> None:
+        self.close_reader()
+        self.reader = Events.open("/t", "t", mode="r", _options=self.setup.options, _env=self.env)
+        self.shown = self.model.visible()
+
+    def close_reader(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = None
+
+    def refresh(self) -> None:
+        """It shows all that was acknowledged, whatever the writer did meanwhile, or none is open."""
+        if self.reader is None:
+            self.open_reader()
+        assert self.reader is not None
+        assert self.reader.refresh() == self.model.last
+        self.shown = self.model.visible()
+        assert self.reader.stats().synced_sequence <= self.model.last
+        self.check_scan(self.reader, self.shown)
+
+    def read_stale(self, **arguments: Any) -> None:
+        """Without a refresh it shows what it showed, whatever was flushed, merged and expired since."""
+        if self.reader is not None:
+            self.check_scan(self.reader, self.shown, **arguments)
+
+    def snapshot_of_reader(self) -> None:
+        """Scans of it are checked with those of the writer's snapshots, when the reader may be closed."""
+        if self.reader is None:
+            self.open_reader()
+        assert self.reader is not None
+        self.snapshots = [*self.snapshots[-3:], (self.reader.snapshot(), self.shown)]
+
     def stats(self) -> None:
         stats = self.events.stats()
         rows = stats.table_rows + stats.skiplist_rows + stats.run_rows
@@ -472,7 +515,11 @@ def draw_rows(rng: random.Random, kind: Kind) -> list[Row]:
 
 
 def draw_scan(rng: random.Random, kind: Kind) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"place": rng.choice([None, 0, 1, 2, 3])}
+    return {"place": rng.choice([None, 0, 1, 2, 3])} | draw_bounds(rng, kind)
+
+
+def draw_bounds(rng: random.Random, kind: Kind) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
     if rng.random() < 0.6:
         arguments["key"] = tuple(kind.values[name](rng) for name in kind.key)
     if rng.random() < 0.4:
@@ -526,6 +573,10 @@ OPERATIONS: dict[str, tuple[int, Callable[[random.Random, Kind], dict[str, Any]]
         lambda rng, kind: {"after": rng.randint(0, 300), "count": rng.choice([0, 1, 50, 1000])},
     ),
     "read_elsewhere": (1, lambda rng, kind: {}),
+    "open_reader": (1, lambda rng, kind: {}),
+    "refresh": (6, lambda rng, kind: {}),
+    "read_stale": (5, lambda rng, kind: draw_bounds(rng, kind)),
+    "snapshot_of_reader": (3, lambda rng, kind: {}),
     "stats": (3, lambda rng, kind: {}),
     "verify": (1, lambda rng, kind: {}),
 }

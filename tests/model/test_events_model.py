@@ -62,7 +62,7 @@ def fails(setup: Setup, operations: list[Operation]) -> BaseException | None:
             for operation in operations:
                 both.do(operation)
         finally:
-            both.events.close()
+            both.abandon()
     except Exception as error:
         return error
     return None
@@ -97,7 +97,7 @@ def test_ten_thousand_operations(name: str) -> None:
                 both.do(trace[-1])
             both.close()
         except Exception as error:
-            both.events.close()
+            both.abandon()
             short = shortened(trace, lambda fewer: fails(setup, fewer) is not None)
             reason = fails(setup, short)
             sys.stdout.write(
