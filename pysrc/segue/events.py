@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from segue import _engine
 from segue._rows import RowAppender
-from segue.errors import InvalidError, SchemaError, StorageError
+from segue.errors import InvalidError, StorageError
+from segue.event_scan import Scan, Snapshot
 from segue.event_stats import CommitLatency, EventStats, Stall, WindowStats
+from segue.event_values import EventValues, window_width
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,190 +51,6 @@ class ExpireReport:
     """SSTables that went as a whole; what shared one with later windows goes with the next merge."""
     bytes: int
     """Their size."""
-
-
-class Scan:
-    """Rows of an event table, read when consumed.
-
-    Any Arrow consumer takes it (``pa.table(scan)``, ``pl.DataFrame(scan)``, ``duckdb``) through
-    ``__arrow_c_stream__``. It may be consumed more than once: each time it reads the same snapshot.
-    """
-
-    def __init__(
-        self, open_stream: Callable[[], Any], what: str, transform: Callable[[Any], Any] | None = None
-    ) -> None:
-        self._open = open_stream
-        self._what = what
-        self._transform = transform
-
-    def __repr__(self) -> str:
-        return f"<segue.Scan of {self._what}>"
-
-    def __arrow_c_schema__(self) -> object:
-        if self._transform is not None:
-            return self.to_reader().schema.__arrow_c_schema__()
-        return self._open().__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        if self._transform is not None:
-            return self.to_reader().__arrow_c_stream__(requested_schema)
-        return self._open().__arrow_c_stream__(requested_schema)
-
-    def to_reader(self) -> pa.RecordBatchReader:
-        """Read batch by batch, in bounded memory, as a ``pyarrow.RecordBatchReader``."""
-        import pyarrow as pa
-
-        source = self._open()
-        reader = pa.RecordBatchReader.from_stream(source)
-        return reader if self._transform is None else self._transform(reader)
-
-    def to_arrow(self) -> pa.Table:
-        """All rows as a ``pyarrow.Table``.
-
-        Raises
-        ------
-        CorruptionError
-            A file of the store is damaged.
-        """
-        import pyarrow as pa
-
-        batches = list(self.batches())
-        return pa.Table.from_batches(batches, None if batches else pa.schema(self))
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Batch by batch, in bounded memory, with the same exceptions as :meth:`to_arrow`."""
-        import pyarrow as pa
-
-        source = self._open()
-        if self._transform is None:
-            while (batch := source.next_batch()) is not None:
-                yield pa.RecordBatch._import_from_c_capsule(*batch)
-            return
-        try:
-            yield from self._transform(pa.RecordBatchReader.from_stream(source))
-        except (pa.ArrowException, OSError):
-            source.raise_error()  # the exact exception, where the store knows it
-            raise
-
-    def to_pandas(self) -> Any:
-        """All rows as a ``pandas.DataFrame``."""
-        return self.to_arrow().to_pandas()
-
-    def to_polars(self) -> Any:
-        """All rows as a ``polars.DataFrame``."""
-        import polars as pl
-
-        return pl.DataFrame(self.to_arrow())
-
-
-class Snapshot:
-    """An event table as of one sequence number; later appends do not change it.
-
-    Keeps files and memory alive until closed or collected; stays readable after the table is closed.
-    """
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._native = events._store.snapshot()
-        self.sequence: int = self._native.sequence
-        """Highest sequence number in the snapshot; 0 when it is empty."""
-
-    def __repr__(self) -> str:
-        return f"<segue.Snapshot of {self._events.name!r} at sequence {self.sequence}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of files and memory. Idempotent."""
-        self._native.close()
-
-    def scan(
-        self,
-        key: Any = None,
-        since: Any = None,
-        until: Any = None,
-        columns: Sequence[str] | None = None,
-        descending: bool = False,
-        ordered: bool = False,
-        limit: int | None = None,
-    ) -> Scan:
-        """Rows of the snapshot; see :meth:`Events.scan`."""
-        events = self._events
-        if limit is not None and (type(limit) is not int or limit < 0):
-            raise InvalidError(f"limit={limit!r} is no number of rows; give 0 or more, or None for all")
-        encoded = None if key is None else events._encode_key(key)
-        low, high = events._time_value("since", since), events._time_value("until", until)
-        indices = events._column_indices(columns)
-        what = f"{events.name!r} at sequence {self.sequence}"
-        if encoded is not None or not (ordered or descending):
-
-            def stream() -> Any:
-                return self._native.scan(encoded, low, high, indices, descending, limit, 0, None, "")
-
-            return Scan(stream, what)
-        return self._scan_ordered(low, high, indices, descending, limit, what)
-
-    def _scan_ordered(
-        self,
-        low: int | None,
-        high: int | None,
-        indices: list[int],
-        descending: bool,
-        limit: int | None,
-        what: str,
-    ) -> Scan:
-        # The store keeps rows by key: an order by time over all keys is an external sort.
-        from segue import kernels
-
-        events = self._events
-        time_index = events._names.index(events.time)
-        read = indices if time_index in indices else [*indices, time_index]
-        names = [events._names[i] for i in indices]
-        sequence = _free_name("sequence", events._names)
-
-        def stream() -> Any:
-            return self._native.scan(None, low, high, read, False, None, 0, None, sequence)
-
-        def sort(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-            import pyarrow as pa
-
-            ordered = kernels.big_sort(reader, [events.time, sequence], descending=descending)
-            batches = pa.RecordBatchReader.from_stream(ordered)
-            schema = pa.schema([batches.schema.field(name) for name in names])
-
-            def cut() -> Any:
-                left = limit
-                for batch in batches:
-                    if left is not None:
-                        batch = batch.slice(0, left)
-                        left -= batch.num_rows
-                    yield batch.select(names)
-                    if left == 0:
-                        return
-
-            return pa.RecordBatchReader.from_batches(schema, cut())
-
-        return Scan(stream, what, sort)
-
-    def scan_sequences(
-        self, after: int, upto: int, columns: Sequence[str] | None = None, sequence_column: str | None = None
-    ) -> Scan:
-        """Rows with ``after < sequence <= upto``, in unspecified order: what a pipeline run takes.
-
-        With ``sequence_column``, a uint64 column of that name with the sequence numbers is added.
-        """
-        indices = self._events._column_indices(columns)
-
-        def stream() -> Any:
-            return self._native.scan(
-                None, None, None, indices, False, None, after, upto, sequence_column or ""
-            )
-
-        return Scan(stream, f"{self._events.name!r}, sequences {after + 1} to {upto}")
 
 
 class Events:
@@ -275,6 +93,7 @@ class Events:
         self.store_id: str = store.store_id
         """Identity of the table for life, 32 hexadecimal digits."""
         self._names: list[str] = self.schema.names
+        self._values = EventValues(store, self.schema)
         self.closed = False
         """Whether :meth:`close` was called."""
         self.taken: Callable[[], Mapping[str, int]] | None = None
@@ -306,7 +125,7 @@ class Events:
         for what, column in (*(("key", column) for column in keys), ("time", time)):
             if not isinstance(column, str):
                 raise InvalidError(f"{what}={column!r} is no column name; give a string")
-        width = _window_width(window, arrow, time)
+        width = window_width(window, arrow, time)
         _engine.EventStore.create(os.fspath(path), arrow, keys, time, width, _env)
         return cls.open(path, name, durability=durability, _options=_options, _env=_env)
 
@@ -450,44 +269,8 @@ class Events:
             return self._store.append_array(schema, array, token or "")
         if hasattr(data, "__arrow_c_stream__"):
             return self._store.append_stream(data.__arrow_c_stream__(), token or "")
-        schema, array = self._to_batch(data).__arrow_c_array__()
+        schema, array = self._values.batch(data).__arrow_c_array__()
         return self._store.append_array(schema, array, token or "")
-
-    def _to_batch(self, data: Any) -> pa.RecordBatch:
-        import pyarrow as pa
-
-        if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
-            if not all(isinstance(row, Mapping) for row in data):
-                raise InvalidError("a list of events must hold mappings of column name to value")
-            # No event at all is an empty batch, as when a buffer is flushed that nothing came into.
-            names = list(dict.fromkeys(name for row in data for name in row)) if data else self._names
-            data = {name: [row.get(name) for row in data] for name in names}
-        if not isinstance(data, Mapping):
-            raise InvalidError(
-                "append_batch takes Arrow data, a mapping of columns or a list of mappings, "
-                f"not {type(data).__name__}"
-            )
-        arrays: dict[str, pa.Array] = {}
-        for name, values in data.items():
-            if name not in self._names:
-                raise SchemaError(
-                    f"there is no column {name!r}; the table has: {', '.join(self._names)}", name
-                )
-            kind = self.schema.field(name).type
-            if pa.types.is_dictionary(kind):
-                kind = pa.string()
-            try:
-                if pa.types.is_timestamp(kind):
-                    kind = _exact_time_type(name, values, kind)
-                arrays[name] = pa.array(values, type=kind)
-            except SchemaError:
-                raise
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise SchemaError(f"column {name!r} is {kind}: {error}", name) from error
-        try:
-            return pa.record_batch(arrays)
-        except (pa.ArrowException, ValueError) as error:
-            raise SchemaError(f"the columns do not make a table: {error}") from error
 
     def scan(
         self,
@@ -613,7 +396,7 @@ class Events:
         1
         >>> db.close()
         """
-        bound = self._time_value("before", before)
+        bound = self._values.time("before", before)
         if bound is None:
             raise InvalidError("before=None is no time; give a datetime, a numpy.datetime64 or an int")
         taken = {} if force or self.taken is None else self.taken()
@@ -662,80 +445,6 @@ class Events:
         self.closed = True
         self._store.close()
 
-    def _column_indices(self, columns: Sequence[str] | None) -> list[int]:
-        if columns is None:
-            return list(range(len(self._names)))
-        if isinstance(columns, str):
-            raise InvalidError(f"columns={columns!r} is a string; give a list of names")
-        for name in columns:
-            if name not in self._names:
-                raise SchemaError(
-                    f"there is no column {name!r}; the table has: {', '.join(self._names)}", name
-                )
-        return [self._names.index(name) for name in columns]
-
-    def _time_value(self, what: str, value: Any) -> int | None:
-        if value is None:
-            return None
-        import datetime as dt
-
-        import pyarrow as pa
-
-        kind = self.schema.field(self.time).type
-        if isinstance(value, (bool, float)):
-            raise InvalidError(f"{what}={value!r} is not a time")
-        if isinstance(value, int):
-            if not -(2**63) <= value < 2**63:
-                raise InvalidError(f"{what}={value!r} is not a time for column {self.time!r} ({kind})")
-            return value
-        if isinstance(value, dt.datetime) and value.tzinfo is not None:
-            value = value.astimezone(dt.UTC).replace(tzinfo=None)
-        try:
-            return int(pa.scalar(value, type=pa.timestamp(kind.unit)).value)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise InvalidError(
-                f"{what}={value!r} is not a time for column {self.time!r} ({kind}): give a datetime, "
-                f"a numpy.datetime64 or an int"
-            ) from error
-
-    def _encode_key(self, key: Any) -> bytes:
-        values = key if isinstance(key, tuple) else (key,)
-        if (plain := self._store.encode_plain_key(values)) is not None:
-            return plain
-        if len(values) != len(self.key):
-            raise InvalidError(f"key={key!r} has {len(values)} parts; the key is ({', '.join(self.key)})")
-        import pyarrow as pa
-
-        arrays = {}
-        for name, value in zip(self.key, values, strict=True):
-            kind = self.schema.field(name).type
-            if pa.types.is_dictionary(kind):
-                kind = pa.string()
-            try:
-                arrays[name] = pa.array([value], type=kind)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise SchemaError(
-                    f"key column {name!r} is {kind}: {value!r} does not fit ({error})", name
-                ) from error
-        schema, array = pa.record_batch(arrays).__arrow_c_array__()
-        return self._store.encode_key(schema, array)
-
-
-def _exact_time_type(name: str, values: Any, kind: pa.DataType) -> pa.DataType:
-    """Return the type to read times as. pyarrow cuts Python's to a type's unit; the store refuses to lose."""
-    import pyarrow as pa
-
-    typed = getattr(getattr(values, "dtype", None), "kind", "O") != "O"  # pyarrow cuts no array of numpy's
-    if kind.unit == "ns" or typed or isinstance(values, pa.Array):
-        return kind
-    if all(value is None or isinstance(value, int) for value in values):
-        return kind
-    for row, value in enumerate(values):
-        if getattr(value, "nanosecond", 0):
-            why = "is finer than the column's unit of time; round it first"
-            raise SchemaError(f"column {name!r}, row {row}: {value!r} {why}", name)
-    return pa.timestamp("us", kind.tz)
-
 
 # A background thread of a store that is open while the interpreter goes down, or another thread in the
 # middle of an append, would meet an interpreter that is half gone.
@@ -751,32 +460,3 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
-
-
-def _window_width(window: str | dt.timedelta, schema: pa.Schema, time: str) -> int:
-    """Return the width of a time window in the unit of the time column."""
-    import datetime as dt
-
-    import pyarrow as pa
-
-    if isinstance(window, dt.timedelta):
-        micros = window // dt.timedelta(microseconds=1)
-    elif window in ("minute", "hour", "day"):
-        micros = {"minute": 60, "hour": 3600, "day": 86400}[window] * 1_000_000
-    else:
-        raise InvalidError(f"window={window!r} is unknown; use 'day', 'hour', 'minute' or a timedelta")
-    index = schema.get_field_index(time)
-    kind = schema.field(index).type if index >= 0 else None
-    if kind is None or not pa.types.is_timestamp(kind):
-        return 0  # the store says what is wrong with the column
-    nanos = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}[kind.unit]
-    width, rest = divmod(micros * 1000, nanos)
-    if width < 1 or rest or width >= 2**63:
-        raise InvalidError(f"window={window!r} is not a positive multiple of the unit of {time!r} ({kind})")
-    return width
-
-
-def _free_name(wanted: str, taken: Sequence[str]) -> str:
-    while wanted in taken:
-        wanted = f"_{wanted}"
-    return wanted
