@@ -26,6 +26,8 @@ def reopen(work: Path, params: dict[str, Any]) -> Outcome:
     if done.returncode != -signal.SIGKILL:
         raise AssertionError(f"the writer was to be killed, and ended with {done.returncode}: {done.stderr}")
     dictionaries = Dictionaries(workloads.load(params["events"]))
+    with open_store(params["store"], work / "warm", "os", dictionaries):
+        pass  # the store's modules are loaded: what follows is recovery alone
     timer = Timer(reset_peaks=True)
     with timer:
         opened = open_store(params["store"], work / "db", "os", dictionaries)

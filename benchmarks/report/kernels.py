@@ -29,8 +29,8 @@ TITLES = {
     "run-generation": "Run generation",
     "merge": "Merge by fan-in",
     "join-probe": "Join probe",
-    "bit-unpack": "Bit unpack by width, scan",
-    "bit-unpack-sstable": "Bit unpack by width, SSTable blocks",
+    "bit-unpack": "Bit unpack by width, to 32 bits",
+    "bit-unpack-64": "Bit unpack by width, to 64 bits",
     "group-count": "Group count by cardinality",
 }
 

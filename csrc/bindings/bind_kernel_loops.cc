@@ -17,7 +17,6 @@
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
 #include "bindings/interrupt.h"
-#include "events/bit_pack.h"
 #include "events/bloom.h"
 #include "events/skiplist.h"
 #include "pipeline/broadcast_join.h"
@@ -275,25 +274,6 @@ class JoinProbe {
   int64_t rows_ = 0;
 };
 
-// The unpacker of SSTable blocks over blocks of `block` values: the sum of each block's last value.
-uint64_t UnpackSstBlocks(const py::bytes& data, int width, size_t n, size_t block) {
-  const auto bytes = static_cast<std::string_view>(data);
-  if (width < 0 || width > 64 || block == 0 || block % 8 != 0 || bytes.size() < PackedBytes(n, width)) {
-    ThrowIfError(Status::Invalid("blocks are whole bytes, and the data hold all of them"));
-  }
-  std::vector<uint32_t> out(block);
-  const GilRelease release;
-  uint64_t sum = 0;
-  for (size_t begin = 0; begin < n; begin += block) {
-    const size_t m = std::min(block, n - begin);
-    const size_t at = PackedBytes(begin, width);
-    UnpackBits<uint32_t>(reinterpret_cast<const uint8_t*>(bytes.data()) + at, bytes.size() - at, m, width, 0,
-                         out.data());
-    sum += out[m - 1];
-  }
-  return sum;
-}
-
 // Adds up all words, in chains that do not wait for each other: what a core can read in order.
 uint64_t SequentialReads(const NumpyArray<uint64_t>& words) {
   constexpr size_t kLine = 8;
@@ -357,8 +337,6 @@ void BindKernelLoops(py::module_& m) {
       .def("lookup", &JoinProbe::Lookup, "The dimension's row of each fact row; 2^32 - 1: none.")
       .def_property_readonly("dense", &JoinProbe::dense)
       .def_property_readonly("memory", &JoinProbe::memory);
-  m.def("sst_unpack_blocks", &UnpackSstBlocks, py::arg("data"), py::arg("width"), py::arg("n"), py::arg("block"),
-        "Sum of the last value of each block.");
   m.def("sequential_reads", &SequentialReads, py::arg("words"));
   m.def("random_reads", &RandomReads, py::arg("words"), py::arg("n"));
 }

@@ -59,7 +59,7 @@ Ids Unpack(const std::string& isa, const py::bytes& data, int width, uint64_t fi
   CheckWidth(width);
   const auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
   std::vector<uint32_t> out(n);
-  KernelsByName(isa).unpack(p, p + bytes.size(), width, first, n, out.data());
+  KernelsByName(isa).packed->unpack32(p, p + bytes.size(), width, first, n, 0, out.data());
   return FirstOf(out, n);
 }
 
@@ -81,14 +81,15 @@ py::object Hybrid(const std::string& isa, const py::bytes& data, int width, size
 Ids Gather(const std::string& isa, const Ids& map, const Ids& codes) {
   const auto n = static_cast<size_t>(codes.size());
   const ScanKernels& kernels = KernelsByName(isa);
-  if (n > 0 && kernels.max(codes.data(), n) >= map.size()) ThrowIfError(Status::Invalid("a code is out of range"));
+  if (n > 0 && kernels.packed->max(codes.data(), n) >= map.size())
+    ThrowIfError(Status::Invalid("a code is out of range"));
   std::vector<uint32_t> out(n);
-  kernels.gather(map.data(), codes.data(), n, out.data());
+  kernels.packed->gather(map.data(), codes.data(), n, out.data());
   return FirstOf(out, n);
 }
 
 uint32_t Max(const std::string& isa, const Ids& values) {
-  return KernelsByName(isa).max(values.data(), static_cast<size_t>(values.size()));
+  return KernelsByName(isa).packed->max(values.data(), static_cast<size_t>(values.size()));
 }
 
 Ids Combine(const std::string& isa, const Ids& first, uint32_t first_stride, uint32_t base, const Ids& second,
@@ -104,7 +105,7 @@ Ids Combine(const std::string& isa, const Ids& first, uint32_t first_stride, uin
 Ids Expand(const std::string& isa, const Ids& levels, const Ids& ids, uint32_t null_id) {
   const auto n = static_cast<size_t>(levels.size());
   const uint32_t present = std::count(levels.data(), levels.data() + n, 1u);
-  if (KernelsByName(isa).max(levels.data(), n) > 1 || present > ids.size()) {
+  if (KernelsByName(isa).packed->max(levels.data(), n) > 1 || present > ids.size()) {
     ThrowIfError(Status::Invalid("levels are 0 or 1, with an id for each 1"));
   }
   const std::vector<uint32_t> padded_levels = Padded(levels);
@@ -123,28 +124,6 @@ Ids Increment(const std::string& isa, const Ids& cells, uint32_t limit, bool rep
                                counters.data());
   for (size_t i = stride; i < counters.size(); ++i) counters[i % stride] += counters[i];
   return FirstOf(counters, stride);
-}
-
-// Unpacks n values in blocks, into memory that stays in the cache, as a scan does: the instruction set
-// that ran, and the sum of the last value of each block.
-std::pair<std::string, uint64_t> UnpackBlocks(const std::string& isa, const py::bytes& data, int width, size_t n,
-                                              size_t block) {
-  const std::string_view bytes = data;
-  CheckWidth(width);
-  if (block == 0 || bytes.size() * 8 < n * static_cast<size_t>(width)) {
-    ThrowIfError(Status::Invalid("the bytes hold fewer values"));
-  }
-  const ScanKernels& kernels = KernelsByName(isa);
-  const auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
-  std::vector<uint32_t> out(block);
-  const GilRelease release;
-  uint64_t sum = 0;
-  for (size_t first = 0; first < n; first += block) {
-    const size_t m = std::min(block, n - first);
-    kernels.unpack(p, p + bytes.size(), width, first, m, out.data());
-    sum += out[m - 1];
-  }
-  return {IsaName(kernels.isa), sum};
 }
 
 // A GroupCounter fed with whole columns of ids, as often as one likes.
@@ -171,7 +150,8 @@ class GroupCount {
         for (size_t c = 0; c < columns.size() && status.ok(); ++c) {
           block[c].ids = columns[c].data() + begin;
           // As a scan checks the codes of its pages.
-          if (kernels_.max(block[c].ids, m) >= cardinalities_[c]) status = Status::Invalid("an id is out of range");
+          if (kernels_.packed->max(block[c].ids, m) >= cardinalities_[c])
+            status = Status::Invalid("an id is out of range");
         }
         if (status.ok()) status = counter_.Add(block, m);
       }
@@ -233,8 +213,6 @@ void BindScanKernels(py::module_& m) {
 
   // Loops for benchmarks/kernels.
   py::module_ testing = m.def_submodule("testing", "Seams of the core for the test suite. Not for users.");
-  testing.def("scan_unpack_blocks", &UnpackBlocks, py::arg("isa"), py::arg("data"), py::arg("width"), py::arg("n"),
-              py::arg("block"), "(instruction set that ran, sum of the last value of each block).");
   py::class_<GroupCount>(testing, "GroupCount", "Counts rows by ids, with the kernels of one instruction set.")
       .def(py::init<const std::string&, std::vector<uint32_t>, size_t, uint64_t>(), py::arg("isa"),
            py::arg("cardinalities"), py::arg("dense_bytes"), py::arg("expected_rows"))

@@ -311,6 +311,7 @@ void BindTesting(py::module_& parent) {
   BindLeases(m);
   BindCompaction(m);
   BindKernelLoops(m);
+  BindPackedKernels(m);
   BindSkipList(m);
 }
 

@@ -21,7 +21,9 @@ void BindSstable(pybind11::module_& m);     // bind_sstable.cc: SSTable seams fo
 void BindCompaction(pybind11::module_& m);  // bind_compaction.cc: windows and merges, called by BindTesting
 void BindSkipList(pybind11::module_& m);    // bind_skiplist.cc: one writer, many readers, called by BindTesting
 void BindKernelLoops(
-    pybind11::module_& m);               // bind_kernel_loops.cc: loops for benchmarks/kernels, called by BindTesting
+    pybind11::module_& m);  // bind_kernel_loops.cc: loops for benchmarks/kernels, called by BindTesting
+void BindPackedKernels(
+    pybind11::module_& m);               // bind_packed_kernels.cc: unpacking by instruction set, called by BindTesting
 void BindTesting(pybind11::module_& m);  // bind_testing.cc: seams for the test suite
 
 // Raises the segue.Error subclass that fits; needs the GIL. No-op when ok.

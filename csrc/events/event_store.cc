@@ -7,6 +7,7 @@
 #include <random>
 #include <tuple>
 
+#include "base/cpu.h"
 #include "base/process.h"
 #include "events/leases.h"
 
@@ -63,6 +64,7 @@ EventStore::EventStore(std::shared_ptr<StoreCore> core, StoreOptions options, Ma
 
 Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, const std::string& dir,
                                                      StoreOptions options, const OpenPoll& poll) {
+  SEGUE_RETURN_IF_ERROR(ActiveIsa().status());  // an unknown SEGUE_ISA: said here, not in the middle of a flush
   std::unique_ptr<FileLock> lock_file;
   if (!options.read_only) {
     SEGUE_ASSIGN_OR_RETURN(lock_file, env->LockFile(JoinPath(dir, "LOCK")));

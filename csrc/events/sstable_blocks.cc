@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "base/packed_kernels.h"
 #include "events/block_encoding.h"
 #include "events/skiplist.h"
 #include "events/sstable_reader.h"
@@ -152,10 +153,9 @@ Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin,
   const size_t n = end - begin;
   const auto entries = static_cast<uint32_t>(codes->size());
   if (out->valid.empty()) {
-    uint32_t most = 0;
-    for (size_t i = 0; i < n; ++i) most = std::max(most, values[i]);
-    if (n > 0 && most >= entries) return damaged("a code outside the file's dictionary");
-    for (size_t i = 0; i < n; ++i) values[i] = static_cast<uint32_t>((*codes)[values[i]]);
+    const PackedKernels& kernels = ActivePackedKernels();
+    if (n > 0 && kernels.max(values, n) >= entries) return damaged("a code outside the file's dictionary");
+    kernels.gather(reinterpret_cast<const uint32_t*>(codes->data()), values, n, values);
     return Status();
   }
   const uint8_t* valid = out->valid.data() + (out->valid.size() - n);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/cpu.h"
 #include "base/crc32c.h"
 #include "events/block_encoding.h"
 #include "events/skiplist.h"
@@ -96,6 +97,7 @@ SstReader::~SstReader() {
 
 Result<std::unique_ptr<SstReader>> SstReader::Open(Env* env, const std::string& path, const StoreSchema* schema,
                                                    const Interners* interners, SstResources resources) {
+  SEGUE_RETURN_IF_ERROR(ActiveIsa().status());
   if (!resources.files)
     resources.files = std::make_shared<OpenFiles>(std::shared_ptr<Env>(std::shared_ptr<Env>(), env), 1);
   SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources.files->Get(path));

@@ -3,7 +3,7 @@
 // Thread safety: a HybridReader belongs to one thread; it borrows its bytes.
 // Every length is checked: a damaged stream makes Read return false, and no
 // byte outside [data, end) is ever touched. Values above the dictionary are
-// the caller's to find (ScanKernels::max).
+// the caller's to find (PackedKernels::max).
 #pragma once
 
 #include <algorithm>
@@ -47,7 +47,7 @@ class HybridReader {
         n -= m;
       } else if (packed_left_ > 0) {
         const size_t m = static_cast<size_t>(std::min<uint64_t>(packed_left_, n));
-        kernels.unpack(packed_, end_, width_, packed_first_, m, out);
+        kernels.packed->unpack32(packed_, end_, width_, packed_first_, m, 0, out);
         packed_first_ += m;
         packed_left_ -= m;
         out += m;

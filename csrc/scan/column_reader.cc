@@ -247,7 +247,7 @@ Status ColumnReader::ReadPart(size_t n, uint32_t* out) {
   }
   uint32_t* levels = level_buffer_.data();
   if (!levels_.Read(kernels_, n, levels)) return Damaged("the definition levels end too early");
-  if (kernels_.max(levels, n) > 1) return Damaged("a definition level above 1");
+  if (kernels_.packed->max(levels, n) > 1) return Damaged("a definition level above 1");
   size_t present = 0;
   for (size_t i = 0; i < n; ++i) present += levels[i];
   if (present == n) return ReadValues(n, out);
@@ -273,8 +273,8 @@ Status ColumnReader::ReadValues(size_t n, uint32_t* out) {
   switch (values_) {
     case Values::kCodes:
       if (!codes_.Read(kernels_, n, out)) return Damaged("the dictionary codes end too early");
-      if (kernels_.max(out, n) >= map_.size()) return Damaged("a dictionary code is out of range");
-      kernels_.gather(map_.data(), out, n, out);
+      if (kernels_.packed->max(out, n) >= map_.size()) return Damaged("a dictionary code is out of range");
+      kernels_.packed->gather(map_.data(), out, n, out);
       return {};
     case Values::kKeys:
       return MapNext(n, out);

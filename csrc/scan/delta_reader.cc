@@ -88,7 +88,7 @@ bool DeltaReader::Read(const ScanKernels& kernels, size_t n, uint64_t* out) {
     const size_t m = static_cast<size_t>(std::min<uint64_t>({n, miniblock_left_, 128}));
     if (width_ <= 32) {
       const auto* data = reinterpret_cast<const uint8_t*>(packed_.data());
-      kernels.unpack(data, data + packed_.size(), width_, next_, m, deltas);
+      kernels.packed->unpack32(data, data + packed_.size(), width_, next_, m, 0, deltas);
       for (size_t i = 0; i < m; ++i) out[i] = value_ = Widen(value_ + least_ + deltas[i]);
     } else {
       for (size_t i = 0; i < m; ++i) out[i] = value_ = Widen(value_ + least_ + UnpackWide(packed_, width_, next_ + i));

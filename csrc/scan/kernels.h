@@ -5,8 +5,7 @@
 // Ids are 32-bit; kDropped marks a row that no group counts (a join found no
 // partner) and passes through `scale` and `combine` unchanged.
 //
-// Cost per value, AVX2 / scalar, in cache: unpack (width <= 25) 0.2 / 0.8 ns,
-// gather 0.4 / 0.4 ns, combine 0.1 / 0.4 ns, expand 0.3 / 0.8 ns.
+// Cost per value, AVX2 / scalar, in cache: combine 0.1 / 0.4 ns, expand 0.3 / 0.8 ns.
 //
 // Each table lives in its own translation unit with internal linkage, compiled
 // with baseline flags; only functions marked with a target attribute use more.
@@ -16,6 +15,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/packed_kernels.h"
 #include "base/status.h"
 
 namespace segue::scan {
@@ -27,17 +27,7 @@ constexpr size_t kKernelPad = 8;
 
 struct ScanKernels {
   Isa isa;
-
-  // out[i] = the `width`-bit value (0..32 bits, least significant bit first, as
-  // in Parquet) number `first + i` of the packed bytes at `data`. Bits past
-  // `end` read as zero; no byte at or past `end` is touched.
-  void (*unpack)(const uint8_t* data, const uint8_t* end, int width, uint64_t first, size_t n, uint32_t* out);
-
-  // The largest of v[0..n), 0 when n is 0.
-  uint32_t (*max)(const uint32_t* v, size_t n);
-
-  // out[i] = map[codes[i]]. Every code must be in range. `out` may be `codes`.
-  void (*gather)(const uint32_t* map, const uint32_t* codes, size_t n, uint32_t* out);
+  const PackedKernels* packed;
 
   // out[i] = ids[i] == kDropped ? kDropped : base + ids[i] * stride. `out` may be `ids`.
   void (*scale)(const uint32_t* ids, uint32_t stride, uint32_t base, size_t n, uint32_t* out);

@@ -1,43 +1,11 @@
 // Reference kernels in plain C++: the twin of every vectorised one.
 #include <algorithm>
-#include <cstring>
 
-#include "base/coding.h"
 #include "scan/kernels.h"
 
 namespace segue::scan {
 
 namespace {
-
-void Unpack(const uint8_t* data, const uint8_t* end, int width, uint64_t first, size_t n, uint32_t* out) {
-  if (width == 0) {
-    std::fill_n(out, n, 0u);
-    return;
-  }
-  const uint64_t mask = (uint64_t{1} << width) - 1;
-  const auto size = static_cast<uint64_t>(end - data);
-  uint64_t bit = first * static_cast<uint64_t>(width);
-  for (size_t i = 0; i < n; ++i, bit += static_cast<uint64_t>(width)) {
-    const uint64_t byte = bit >> 3;
-    uint64_t word = 0;
-    if (byte + 8 <= size) {
-      word = LoadAs<uint64_t>(data + byte);
-    } else if (byte < size) {
-      std::memcpy(&word, data + byte, size - byte);
-    }
-    out[i] = static_cast<uint32_t>(word >> (bit & 7) & mask);
-  }
-}
-
-uint32_t Max(const uint32_t* v, size_t n) {
-  uint32_t largest = 0;
-  for (size_t i = 0; i < n; ++i) largest = std::max(largest, v[i]);
-  return largest;
-}
-
-void Gather(const uint32_t* map, const uint32_t* codes, size_t n, uint32_t* out) {
-  for (size_t i = 0; i < n; ++i) out[i] = map[codes[i]];
-}
 
 void Scale(const uint32_t* ids, uint32_t stride, uint32_t base, size_t n, uint32_t* out) {
   for (size_t i = 0; i < n; ++i) out[i] = ids[i] == kDropped ? kDropped : base + ids[i] * stride;
@@ -80,7 +48,7 @@ void Increment(const uint32_t* cells, uint32_t limit, size_t replica_stride, boo
   for (; i < n; ++i) ++counters[std::min(cells[i], limit)];
 }
 
-constexpr ScanKernels kKernels = {Isa::kScalar, Unpack, Max, Gather, Scale, Combine, Expand, Increment};
+constexpr ScanKernels kKernels = {Isa::kScalar, &kScalarPackedKernels, Scale, Combine, Expand, Increment};
 
 }  // namespace
 

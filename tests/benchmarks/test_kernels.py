@@ -56,10 +56,10 @@ def test_theory_of_false_positives_fits_the_bits_of_a_filter(bits: int):
 def test_another_instruction_set_is_refused():
     with pytest.raises(UnsupportedError, match="vliw"):
         _engine.testing.crc32c_pieces("vliw", b"abc", 1)
-    missing = {"avx2", "neon"} - set(_engine.scan_isas())
+    missing = {"avx2", "neon"} - set(_engine.testing.packed_isas())
     for isa in missing:
         with pytest.raises(UnsupportedError, match=isa):
-            _engine.testing.scan_unpack_blocks(isa, b"abc", 8, 3, 8)
+            _engine.testing.packed_unpack_blocks(isa, b"abc", 8, 3, 8, 32)
 
 
 def test_a_suite_records_what_ran_and_how_near_the_limit_it_came(tmp_path: Path):
@@ -109,7 +109,7 @@ def section_of(tmp_path: Path, entries: list[dict[str, object]], *features: str)
 def test_the_section_compares_instruction_sets(tmp_path: Path):
     entries = [unpack("scalar", 0.8), unpack("avx2", 0.2, limit_percent=29.0, bytes_per_second=7.5e9)]
     text = section_of(tmp_path, entries)
-    assert "### Bit unpack by width, scan" in text
+    assert "### Bit unpack by width, to 32 bits" in text
     assert "![curves](kernels.svg)" in text
     spread = "500 ms to 2 s, n=3"
     rows = [line for line in text.splitlines() if line.startswith("| width 12")]
