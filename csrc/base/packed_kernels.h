@@ -9,8 +9,8 @@
 // occupies bits [i * width, (i + 1) * width).
 //
 // Cost per value, AVX2 / scalar, in cache: unpack to 32 bits 0.2 / 0.8 ns (above
-// width 25 0.3 ns), to 64 bits 0.3 / 0.8 ns (above width 57 both 1.1 ns), gather
-// 0.4 / 0.4 ns.
+// width 25 0.3 ns), to 64 bits 0.3 / 0.8 ns (above width 57 both 1.1 ns), max
+// 0.1 / 0.6 ns, gather 0.4 ns in both.
 //
 // Each table lives in its own translation unit with internal linkage, compiled
 // with baseline flags; only functions marked with a target attribute use more.
