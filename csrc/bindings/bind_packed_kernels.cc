@@ -14,6 +14,7 @@
 
 #include "base/packed_kernels.h"
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "events/bit_pack.h"
 
 namespace segue::bindings {
@@ -85,7 +86,7 @@ template <typename T, typename UnpackTo>
 uint64_t LastOfBlocks(UnpackTo unpack, std::string_view data, int width, size_t n, size_t block) {
   const auto* p = reinterpret_cast<const uint8_t*>(data.data());
   std::vector<T> out(block);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   uint64_t sum = 0;
   for (size_t first = 0; first < n; first += block) {
     const size_t m = std::min(block, n - first);
