@@ -25,7 +25,7 @@ def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """
     tmp_path_factory.getbasetemp()  # pytest's own stay where they are looked for
     folder = tempfile.mkdtemp(prefix="segue-tests-")
-    os.chmod(folder, 0o755)  # a test lets another user in
+    os.chmod(folder, 0o1777)  # as the system's own: a test runs processes as another user
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
