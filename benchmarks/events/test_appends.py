@@ -10,7 +10,7 @@ from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
 from benchmarks.plan import Need
 
-ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
+ROWS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
 LONG_RUN_ROWS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
 ONE_CALL_ROWS = {"small": 20_000, "medium": 500_000, "large": 2_000_000}
 BATCHED_ROWS = {"small": 100_000, "medium": 3_000_000, "large": 10_000_000}

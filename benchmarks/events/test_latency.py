@@ -10,8 +10,8 @@ from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
 from benchmarks.plan import Need
 
-SECONDS = {"small": 1, "medium": 20, "large": 1000}
-ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
+SECONDS = {"small": 0.5, "medium": 20, "large": 1000}
+ROWS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
 
 PLAN = {
     scale: Need(work=work, seconds=seconds, data={"events": ROWS[scale]})

@@ -10,7 +10,7 @@ from benchmarks.events.stores import CODECS, OPTIONS
 from benchmarks.harness import Contender
 from benchmarks.plan import Need
 
-EVENTS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
+EVENTS = {"small": 200_000, "medium": 10_000_000, "large": 100_000_000}
 ROWS = {"small": 150_000, "medium": 800_000, "large": 800_000}
 """As many as our log holds before its memtable is flushed, at defaults."""
 

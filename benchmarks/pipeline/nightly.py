@@ -24,7 +24,7 @@ def _result(timer: Timer, rows: int, files: list[Path], digest: str, **extra: An
     return Outcome(timer.seconds, rows, digest, figures | extra)
 
 
-def store(directory: Path, events: str) -> Any:
+def store(directory: Path, events: str, songs: str) -> Any:
     import segue
 
     table = workloads.load(events)
@@ -33,7 +33,7 @@ def store(directory: Path, events: str) -> Any:
     for batch in table.to_batches():
         listens.append_batch(batch)
     listens.flush()
-    db.put_dimension("dim_songs", workloads.load(str(workloads.path("dim_songs", data.SONGS))), key="song_id")
+    db.put_dimension("dim_songs", workloads.load(songs), key="song_id")
     return db
 
 
@@ -55,7 +55,7 @@ def fact_files(db: Any, table: str) -> list[Path]:
 
 def segue(work: Path, params: dict[str, Any]) -> Outcome:
     """Our job on our store, within ``params["memory"]``."""
-    with store(work / "music", params["events"]) as db:
+    with store(work / "music", params["events"], params["songs"]) as db:
         timer = Timer(reset_peaks=True)
         with timer:
             report = job(db, "facts").run(memory=params["memory"], threads=params["threads"])
@@ -75,7 +75,7 @@ def segue_threads(work: Path, params: dict[str, Any]) -> Outcome:
     """With one thread and with two, the same events into two tables."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     digests = set()
-    with store(work / "music", params["events"]) as db:
+    with store(work / "music", params["events"], params["songs"]) as db:
         for number in range(params["repeats"]):
             for threads in (1, 2):
                 table = f"facts_{threads}_{number}"
@@ -101,7 +101,7 @@ def segue_linear(work: Path, params: dict[str, Any]) -> Outcome:
     seconds = {}
     for share, events in (("quarter", params["quarter"]), ("all", params["events"])):
         timer = Timer()
-        with store(work / share, events) as db:
+        with store(work / share, events, params["songs"]) as db:
             with timer:
                 report = job(db, "facts").run(threads=params["threads"])
             digest = data.check(fact_files(db, "facts"), bucket)

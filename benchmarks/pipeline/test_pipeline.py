@@ -63,13 +63,13 @@ EXTERNAL = contenders("external", "segue", module="sorting")
 
 def inputs(scale: str) -> dict[str, object]:
     rows = ROWS[scale]
-    workloads.path("dim_songs", data.SONGS)
     return {
         "rows": rows,
         "memory": "1GiB",
         "events": str(workloads.path("events", rows)),
         "events_parquet": str(data.events_file(rows)),
-        "songs_parquet": str(data.songs_file()),
+        "songs": str(data.songs(rows)),
+        "songs_parquet": str(data.songs_file(rows)),
     }
 
 

@@ -98,7 +98,7 @@ def test_nightly(contest: Contest, contender: Contender, scale: str, what: str):
     rows = NIGHTLY_ROWS[scale]
     params = {
         "events": events(rows),
-        "songs": str(workloads.path("dim_songs", pipeline_data.SONGS)),
+        "songs": str(pipeline_data.songs(rows)),
         "rows": rows,
         "repeats": REPEATS[scale],
         "rows_xs": eighths(rows),
@@ -131,7 +131,7 @@ def test_nightly_by_memory(contest: Contest, contender: Contender, scale: str):
         "scaling/nightly-by-memory",
         chosen,
         contender,
-        params={"events": events(rows), "rows": rows},
+        params={"events": events(rows), "songs": str(pipeline_data.songs(rows)), "rows": rows},
         unit="s",
         figures=over_budgets,
         x=contender.params["budget"],
