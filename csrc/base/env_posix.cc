@@ -603,8 +603,9 @@ class PosixEnv final : public Env {
     if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 0 || OpenElsewhere(fd.get())) {
       return Status();
     }
-    for (auto left = info.st_size; left > 0 && !hurry();) {
-      left -= std::min(left, kRemovedBytes);
+    // The last piece goes with the descriptor: a small file as with Remove().
+    for (auto left = info.st_size; left > kRemovedBytes && !hurry();) {
+      left -= kRemovedBytes;
       // The file is gone for everybody: an error only means that the rest goes at once.
       // The sync makes this thread, not the log's, wait for the journal.
       if (::ftruncate(fd.get(), left) != 0 || SyncDescriptor(fd.get()) != 0) break;

@@ -28,7 +28,7 @@ constexpr size_t kMostMergeFiles = 16;
 
 // How long retired files may stay after their last reader is gone.
 constexpr std::chrono::seconds kReapInterval(1);
-constexpr std::chrono::milliseconds kReapWait(500);  // of a caller who had files retired
+constexpr std::chrono::seconds kReapWait(2);  // of a caller who had files retired
 constexpr std::chrono::seconds kLongestRetry(60);
 constexpr std::chrono::milliseconds kPollInterval(50);
 constexpr std::chrono::milliseconds kThrottlePause(5);
