@@ -5,7 +5,7 @@
 // by table_writer.h. The merge takes mutex_ at its beginning and its end only,
 // so a writer never waits for a thread that the system has set aside.
 //
-// Another removes what merges and expiry leave behind.
+// Another thread removes the files that merges and expiry leave behind.
 //
 // Order on disk: new tables synced, folder synced, manifest replaced; then the
 // old tables are retired, to be removed when nobody reads them.
