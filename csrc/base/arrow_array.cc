@@ -7,31 +7,6 @@
 
 namespace segue {
 
-std::string_view ArrayView::StringAt(int64_t i) const {
-  switch (layout) {
-    case StringLayout::kOffsets32: {
-      const auto* o = static_cast<const int32_t*>(offsets_) + offset;
-      return {reinterpret_cast<const char*>(bytes_) + o[i], static_cast<size_t>(o[i + 1] - o[i])};
-    }
-    case StringLayout::kOffsets64: {
-      const auto* o = static_cast<const int64_t*>(offsets_) + offset;
-      return {reinterpret_cast<const char*>(bytes_) + o[i], static_cast<size_t>(o[i + 1] - o[i])};
-    }
-    case StringLayout::kView: {
-      // 16 bytes: length, then 12 inline bytes, or prefix, buffer number, offset.
-      const uint8_t* view = static_cast<const uint8_t*>(offsets_) + 16 * (offset + i);
-      const auto size = LoadAs<int32_t>(view);
-      if (size <= 12) return {reinterpret_cast<const char*>(view + 4), static_cast<size_t>(size)};
-      const auto buffer = LoadAs<int32_t>(view + 8);
-      const auto start = LoadAs<int32_t>(view + 12);
-      return {static_cast<const char*>(variadic_[buffer]) + start, static_cast<size_t>(size)};
-    }
-    case StringLayout::kNone:
-      break;
-  }
-  return {};
-}
-
 bool ArrayView::StringWithin(int64_t i, std::string_view* out) const {
   int64_t begin = 0;
   int64_t end = 0;
@@ -160,6 +135,10 @@ Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const 
       if (view.IsNull(i)) continue;
       const int64_t index = view.IndexAt(i);
       if (index < 0 || index >= entries) return broken("a dictionary index is out of range");
+    }
+    if (entries == 0) {  // all are null, and have to stay it
+      view.all_null_ = std::make_shared<const std::vector<uint8_t>>((view.offset + view.length + 7) / 8);
+      view.validity = view.all_null_->data();
     }
   }
   return view;

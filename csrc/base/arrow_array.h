@@ -56,14 +56,26 @@ class ArrayView {
   const T* Values() const {
     return reinterpret_cast<const T*>(values);
   }
-  // kString and kBinary, any layout; undefined for a null slot.
-  std::string_view StringAt(int64_t i) const;
-  // The same for memory that its owner may be changing: reads where the string
-  // lies once, and says false unless that is inside the array's bytes as they
-  // were when the view was made. Copy the bytes before looking at them twice.
+  // The memory of an array may be changed by its owner while it is read. Then
+  // some value is read, and never one outside of the array's buffers as they were
+  // when the view was made. A second look may find another one: where the first
+  // was measured and room made for it, the second is to be checked against that.
+
+  // kString and kBinary, any layout; undefined for a null slot. Empty where it lies outside.
+  std::string_view StringAt(int64_t i) const {
+    std::string_view value;
+    return StringWithin(i, &value) ? value : std::string_view();
+  }
+  // The same, and false where it lies outside.
   bool StringWithin(int64_t i, std::string_view* out) const;
-  // kDictionary: the index of slot i (not null), widened.
+  // kDictionary: the index of slot i (not null), widened, as it stands there.
   int64_t IndexAt(int64_t i) const;
+  // kDictionary: the same, or the last entry when it is outside of the dictionary.
+  int64_t EntryAt(int64_t i) const {
+    const int64_t index = IndexAt(i);
+    const int64_t last = dictionary->length - 1;
+    return static_cast<uint64_t>(index) <= static_cast<uint64_t>(last) ? index : last;
+  }
   // Strings: both read the same memory, hence (while both live) hold the same values.
   bool SharesBuffers(const ArrayView& other) const {
     return offsets_ == other.offsets_ && bytes_ == other.bytes_ && variadic_ == other.variadic_ &&
@@ -72,6 +84,7 @@ class ArrayView {
 
  private:
   friend Result<ArrayView> MakeView(const Field&, const ArrowSchema&, const ArrowArray&);
+  std::shared_ptr<const std::vector<uint8_t>> all_null_;  // `validity` where no slot may ever hold a value
   const void* offsets_ = nullptr;
   const uint8_t* bytes_ = nullptr;
   const void** variadic_ = nullptr;  // string_view data buffers
@@ -81,7 +94,8 @@ class ArrayView {
   int64_t last_byte_ = 0;
 };
 
-// Checks buffer presence and, for dictionaries, that every valid index is in range.
+// Checks buffer presence and, for dictionaries, that every valid index is in range: a dictionary without
+// entries has none.
 Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const ArrowArray& array);
 
 class BatchReader {

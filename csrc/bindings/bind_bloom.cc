@@ -79,7 +79,7 @@ Status HashView(const ArrayView& view, Hashes* out) {
       Hashes entries;
       SEGUE_RETURN_IF_ERROR(HashView(*view.dictionary, &entries));
       for (int64_t i = 0; i < view.length; ++i) {
-        const auto index = view.IsNull(i) ? 0 : static_cast<size_t>(view.IndexAt(i));
+        const auto index = view.IsNull(i) ? 0 : static_cast<size_t>(view.EntryAt(i));
         const bool null = view.IsNull(i) || (!entries.valid.empty() && entries.valid[index] == 0);
         out->Push(null ? 0 : entries.values[index], !null);
       }

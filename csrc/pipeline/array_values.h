@@ -14,12 +14,12 @@ inline bool MayHoldNulls(const ArrayView& view) {
 }
 inline bool IsNullValue(const ArrayView& view, int64_t i) {
   if (view.IsNull(i)) return true;
-  return view.dictionary != nullptr && view.dictionary->MayHaveNulls() && view.dictionary->IsNull(view.IndexAt(i));
+  return view.dictionary != nullptr && view.dictionary->MayHaveNulls() && view.dictionary->IsNull(view.EntryAt(i));
 }
 
 // The bytes of a string, binary or dictionary slot that is not null.
 inline std::string_view BytesAt(const ArrayView& view, int64_t i) {
-  return view.dictionary != nullptr ? view.dictionary->StringAt(view.IndexAt(i)) : view.StringAt(i);
+  return view.dictionary != nullptr ? view.dictionary->StringAt(view.EntryAt(i)) : view.StringAt(i);
 }
 
 // The rows of a chunk that go on: all of [begin, begin + n), or chosen ones.

@@ -180,7 +180,7 @@ Status BroadcastTable::Append(const ArrayView& view, Column* column, DictionaryM
   } else if (id == TypeId::kDictionary) {
     mapper->Begin(view);
     for (int64_t i = 0; i < view.length; ++i) {
-      StoreAs<int32_t>(out + 4 * i, may_null && IsNullValue(view, i) ? 0 : mapper->Map(view.IndexAt(i)));
+      StoreAs<int32_t>(out + 4 * i, may_null && IsNullValue(view, i) ? 0 : mapper->Map(view.EntryAt(i)));
     }
   } else if (n != 0) {
     std::memcpy(out, view.values, n * width);
@@ -526,7 +526,7 @@ void BroadcastTable::Prober::Lookup(const ArrayView& view, int64_t begin, int64_
     for (int64_t i = 0; i < n; ++i) {
       matches[i] = kNoMatch;
       if (IsNullValue(view, begin + i)) continue;
-      const int64_t index = view.IndexAt(begin + i);
+      const int64_t index = view.EntryAt(begin + i);
       if (direct_) {
         matches[i] = table_->Find(source_->StringAt(index));
         continue;

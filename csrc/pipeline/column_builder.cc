@@ -161,7 +161,7 @@ Status ColumnBuilder::AppendView(const ArrayView& view, const Selection& selecti
   } else if (field_.type.id == TypeId::kDictionary) {
     for (int64_t i = 0; i < selection.n; ++i) {
       const int64_t at = selection.At(i);
-      StoreAs<int32_t>(out + 4 * i, may_null && IsNullValue(view, at) ? 0 : mapper->Map(view.IndexAt(at)));
+      StoreAs<int32_t>(out + 4 * i, may_null && IsNullValue(view, at) ? 0 : mapper->Map(view.EntryAt(at)));
     }
   } else {
     switch (width) {

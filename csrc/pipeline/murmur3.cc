@@ -162,7 +162,7 @@ void Murmur3Batch::Hash(int64_t begin, int64_t n, uint32_t* hashes) const {
     const ArrayView& view = *columns_[c];
     if (c == 0 && !entries_.empty()) {
       for (int64_t i = 0; i < n; ++i) {
-        if (!view.IsNull(begin + i)) hashes[i] = entries_[static_cast<size_t>(view.IndexAt(begin + i))];
+        if (!view.IsNull(begin + i)) hashes[i] = entries_[static_cast<size_t>(view.EntryAt(begin + i))];
       }
       continue;
     }

@@ -74,6 +74,7 @@ Status RowLayout::PackColumn(size_t column_index, const ArrayView& view, const S
   const size_t stride = stride_;
   uint8_t* const first = rows + column.offset;
   bool met_null = false;
+  bool changed = false;
   const auto null = [&](int64_t i) {
     met_null = true;
     uint8_t* row = rows + static_cast<size_t>(i) * stride;
@@ -100,7 +101,11 @@ Status RowLayout::PackColumn(size_t column_index, const ArrayView& view, const S
       ForEach(
           view, selection,
           [&](int64_t i, int64_t at) {
-            const std::string_view value = view.StringAt(at);
+            std::string_view value = view.StringAt(at);
+            if (value.size() > heap->capacity() - heap->size()) {  // longer than HeapBytes found it
+              changed = true;
+              value = {};
+            }
             uint8_t* slot = first + static_cast<size_t>(i) * stride;
             StoreAs<uint32_t>(slot, static_cast<uint32_t>(heap->size()));
             StoreAs<uint32_t>(slot + 4, static_cast<uint32_t>(value.size()));
@@ -112,7 +117,7 @@ Status RowLayout::PackColumn(size_t column_index, const ArrayView& view, const S
       ForEach(
           view, selection,
           [&](int64_t i, int64_t at) {
-            StoreAs<int32_t>(first + static_cast<size_t>(i) * stride, mapper->Map(view.IndexAt(at)));
+            StoreAs<int32_t>(first + static_cast<size_t>(i) * stride, mapper->Map(view.EntryAt(at)));
           },
           null);
       break;
@@ -138,6 +143,10 @@ Status RowLayout::PackColumn(size_t column_index, const ArrayView& view, const S
               },
               null);
       }
+  }
+  if (changed) {
+    return Status::Invalid("the memory of column '" + column.field.name +
+                           "' changed while it was read; leave it alone until the call has returned");
   }
   if (met_null) {
     if (column.null_bit < 0) {

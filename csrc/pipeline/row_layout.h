@@ -59,7 +59,8 @@ class RowLayout {
   static uint64_t HeapBytes(const ArrayView& view, const Selection& selection);
   // Packs a column of the selected rows. `heap` must have room for HeapBytes
   // more (variable columns only); `mapper` is for dictionary columns, already begun.
-  // Sets *nulls when a null was met. kSchema: a null in a column declared without.
+  // Sets *nulls when a null was met. kSchema: a null in a column declared without. kInvalid: the heap has too
+  // little room, as the owner of the view's memory changed it since HeapBytes.
   Status PackColumn(size_t column, const ArrayView& view, const Selection& selection, uint8_t* rows, Buffer* heap,
                     DictionaryMapper* mapper, bool* nulls) const;
   // Packs 32-bit values of the engine's own into a column of width 4.

@@ -101,7 +101,7 @@ Status MapArrowColumn(const ArrayView& column, ValueDictionary* dictionary, std:
   bool has_null_id = false;
   for (int64_t i = 0; i < column.length; ++i) {
     if (!column.IsNull(i)) {
-      (*ids)[static_cast<size_t>(i)] = entries[static_cast<size_t>(column.IndexAt(i))];
+      (*ids)[static_cast<size_t>(i)] = entries[static_cast<size_t>(column.EntryAt(i))];
       continue;
     }
     if (!has_null_id) {
