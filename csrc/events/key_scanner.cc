@@ -80,7 +80,7 @@ void KeyScanner::AddPiece(std::shared_ptr<const ColumnBatch> rows, size_t begin,
   PushPiece(static_cast<uint32_t>(sources_.size() - 1));
 }
 
-Status KeyScanner::Merge(std::vector<RowRef>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept) {
+Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept) {
   const uint64_t most = std::min<uint64_t>(spec_.batch_rows, spec_.limit - returned_);
   while (picks->size() < most && !heap_.empty()) {
     Head head = Pop();
@@ -92,11 +92,12 @@ Status KeyScanner::Merge(std::vector<RowRef>* picks, std::vector<std::shared_ptr
     Piece& piece = sources_[head.source].piece;
     const StoreSchema& schema = snapshot_->core().schema;
     kept->push_back(piece.rows);
+    const auto source = static_cast<uint32_t>(kept->size() - 1);
     for (;;) {
       const size_t row = spec_.descending ? --piece.end : piece.at++;
       const uint64_t seq = piece.rows->seq[row];
       if (piece.every_sequence || spec_.TakeSequence(seq)) {
-        picks->push_back({piece.rows.get(), static_cast<uint32_t>(row)});
+        picks->push_back({source, static_cast<uint32_t>(row)});
       }
       if (piece.at == piece.end) {
         piece = Piece();
@@ -117,14 +118,20 @@ Status KeyScanner::Merge(std::vector<RowRef>* picks, std::vector<std::shared_ptr
 
 Result<bool> KeyScanner::Next(ColumnBatch* out) {
   if (returned_ >= spec_.limit) return false;
-  std::vector<RowRef> picks;
+  std::vector<Pick> picks;
   std::vector<std::shared_ptr<const ColumnBatch>> kept;
   const Status merged = Merge(&picks, &kept);
   snapshot_->core().reads.Add(std::exchange(counts_, {}));
   SEGUE_RETURN_IF_ERROR(merged);
   if (picks.empty()) return false;
   returned_ += picks.size();
-  GatherRows(snapshot_->core().schema, picks, spec_.wanted, spec_.sequences, out);
+  std::vector<const ColumnBatch*> sources;
+  sources.reserve(kept.size());
+  for (const auto& rows : kept) sources.push_back(rows.get());
+  *out = ColumnBatch();
+  GatherSome(
+      snapshot_->core().schema, sources, picks.data(), picks.size(), [this](size_t c) { return spec_.wanted[c]; },
+      spec_.sequences, out);
   return true;
 }
 

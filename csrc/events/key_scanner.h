@@ -16,7 +16,6 @@
 #include <memory>
 #include <vector>
 
-#include "events/row_gather.h"
 #include "events/scanner.h"
 
 namespace segue {
@@ -45,6 +44,11 @@ class KeyScanner final : public Scanner {
     size_t first = 0;                  // blocks [first, end) are still to come, the last first when descending
     size_t end = 0;
     Piece piece;
+  };
+  // A row of the result, by its place in what Merge kept.
+  struct Pick {
+    uint32_t source;
+    uint32_t row;
   };
   // Where a source stands in the merge. Not `exact`: its next row comes at or after this.
   struct Head {
@@ -78,7 +82,7 @@ class KeyScanner final : public Scanner {
   void PushNextBlock(uint32_t source);
   Status ReadBlock(Source* source, size_t block);
   Status FindKey(const SstReader& table, const BlockInfo& info, size_t* begin, size_t* end);
-  Status Merge(std::vector<RowRef>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept);
+  Status Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept);
 
   std::shared_ptr<const Snapshot> snapshot_;
   ScanSpec spec_;

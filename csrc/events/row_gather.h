@@ -77,25 +77,24 @@ void GatherColumn(const StoreSchema& schema, size_t column, const std::vector<co
   }
 }
 
-// All columns and sequence numbers.
-template <typename Entry>
-void GatherRows(const StoreSchema& schema, const std::vector<const ColumnBatch*>& sources, const Entry* entries,
-                size_t n, ColumnBatch* to) {
+// The columns for which wanted(c), and sequence numbers if `sequences`; others are left as they are.
+template <typename Entry, typename Wanted>
+void GatherSome(const StoreSchema& schema, const std::vector<const ColumnBatch*>& sources, const Entry* entries,
+                size_t n, Wanted wanted, bool sequences, ColumnBatch* to) {
   to->rows = n;
   to->columns.resize(schema.columns.size());
-  for (size_t c = 0; c < schema.columns.size(); ++c) GatherColumn(schema, c, sources, entries, n, &to->columns[c]);
+  for (size_t c = 0; c < schema.columns.size(); ++c) {
+    if (wanted(c)) GatherColumn(schema, c, sources, entries, n, &to->columns[c]);
+  }
+  if (!sequences) return;
   to->seq.resize(n);
   for (size_t i = 0; i < n; ++i) to->seq[i] = sources[entries[i].source]->seq[entries[i].row];
 }
 
-// One row of one batch.
-struct RowRef {
-  const ColumnBatch* batch;
-  uint32_t row;
-};
-
-// Rows of several batches, in any order. Replaces *out: columns wanted[c] only; `sequences`: seq as well.
-void GatherRows(const StoreSchema& schema, const std::vector<RowRef>& rows, const std::vector<bool>& wanted,
-                bool sequences, ColumnBatch* out);
+template <typename Entry>
+void GatherRows(const StoreSchema& schema, const std::vector<const ColumnBatch*>& sources, const Entry* entries,
+                size_t n, ColumnBatch* to) {
+  GatherSome(schema, sources, entries, n, [](size_t) { return true; }, true, to);
+}
 
 }  // namespace segue
