@@ -5,7 +5,7 @@
 // C table at the end of this file (row_api.h) instead of pybind11.
 #include <cstring>
 
-#include "base/env_mem.h"
+#include "base/env.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
 #include "bindings/interrupt.h"
@@ -25,7 +25,7 @@ using StorePtr = std::shared_ptr<EventStore>;
 
 std::shared_ptr<Env> EnvFrom(const py::object& env) {
   if (env.is_none()) return {Env::Posix(), [](Env*) {}};  // process-wide: not ours to delete
-  return env.cast<std::shared_ptr<MemEnv>>();
+  return env.cast<std::shared_ptr<Env>>();
 }
 
 // The rows of one scan, batch by batch or as an Arrow stream. Errors reach the

@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "base/env_mem.h"
 #include "bindings/bindings.h"
+#include "bindings/gated_env.h"
 #include "bindings/gil.h"
 #include "events/leases.h"
 #include "events/wal_reader.h"
@@ -172,6 +173,13 @@ void BindEnvs(py::module_& m) {
       .def("write_raw", [](MemEnv& e, const std::string& path, const py::bytes& data) {
         ThrowIfError(e.WriteRaw(path, View(data)));
       });
+
+  py::class_<GatedEnv, Env, std::shared_ptr<GatedEnv>>(
+      m, "GatedEnv", "In front of another file system: syncs of mapped files wait while the gate is closed.")
+      .def(py::init<SharedEnv>(), py::arg("behind"))
+      .def("close_gate", [](GatedEnv& e) { e.gate().Close(); })
+      .def("open_gate", [](GatedEnv& e) { e.gate().Open(); })
+      .def_property_readonly("waiting", [](GatedEnv& e) { return e.gate().waiting(); }, "Syncs at the gate now.");
 
   // Never destroyed, so the holder owns nothing.
   m.def("posix_env", [] { return SharedEnv(Env::Posix(), [](Env*) {}); });

@@ -1,0 +1,107 @@
+// GatedEnv: an Env for tests, in front of another one, where syncs of mapped files wait at a gate.
+//
+// With the gate closed a commit is as slow as a test wants it: what others do
+// meanwhile, and who shares the next sync, can be looked at in peace.
+//
+// Thread safety: all methods. Ownership: shares the Env behind it, and its gate
+// with the files; files must not outlive the Env behind it.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+
+namespace segue::bindings {
+
+class SyncGate {
+ public:
+  void Close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  void Open() {
+    const std::lock_guard lock(mutex_);
+    closed_ = false;
+    opened_.notify_all();
+  }
+  void Pass() {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    opened_.wait(lock, [this] { return !closed_; });
+    --waiting_;
+  }
+  int waiting() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
+  }
+
+ private:
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable opened_;
+  bool closed_ = false;
+  int waiting_ = 0;
+};
+
+class GatedEnv final : public Env {
+ public:
+  explicit GatedEnv(std::shared_ptr<Env> behind) : behind_(std::move(behind)) {}
+
+  SyncGate& gate() { return *gate_; }
+
+  Result<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override {
+    return behind_->NewWritableFile(path);
+  }
+  Result<std::unique_ptr<RandomAccessFile>> NewRandomAccessFile(const std::string& path) override {
+    return behind_->NewRandomAccessFile(path);
+  }
+  Result<std::unique_ptr<MappedFile>> NewMappedFile(const std::string& path, uint64_t size) override {
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, behind_->NewMappedFile(path, size));
+    return std::unique_ptr<MappedFile>(std::make_unique<File>(std::move(file), gate_));
+  }
+  Result<std::string> ReadFile(const std::string& path) override { return behind_->ReadFile(path); }
+  Status WriteFileAtomic(const std::string& path, std::string_view data) override {
+    return behind_->WriteFileAtomic(path, data);
+  }
+  Result<bool> Exists(const std::string& path) override { return behind_->Exists(path); }
+  Result<uint64_t> FileSize(const std::string& path) override { return behind_->FileSize(path); }
+  Result<std::vector<std::string>> List(const std::string& dir) override { return behind_->List(dir); }
+  Status CreateDirs(const std::string& dir) override { return behind_->CreateDirs(dir); }
+  Status Rename(const std::string& from, const std::string& to) override { return behind_->Rename(from, to); }
+  Status Remove(const std::string& path) override { return behind_->Remove(path); }
+  Status SyncDir(const std::string& dir) override { return behind_->SyncDir(dir); }
+  Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) override { return behind_->LockFile(path); }
+  Result<bool> RemoveUnlocked(const std::string& path) override { return behind_->RemoveUnlocked(path); }
+
+ private:
+  class File final : public MappedFile {
+   public:
+    File(std::unique_ptr<MappedFile> behind, std::shared_ptr<SyncGate> gate)
+        : behind_(std::move(behind)), gate_(std::move(gate)) {}
+    uint8_t* data() override { return behind_->data(); }
+    uint64_t size() const override { return behind_->size(); }
+    Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) override {
+      return behind_->Write(offset, parts);
+    }
+    Status Sync(uint64_t begin, uint64_t end) override {
+      gate_->Pass();
+      return behind_->Sync(begin, end);
+    }
+    Status Prepare(uint64_t begin, uint64_t end) override { return behind_->Prepare(begin, end); }
+    Status StoreStatus() const override { return behind_->StoreStatus(); }
+    const std::string& path() const override { return behind_->path(); }
+
+   private:
+    const std::unique_ptr<MappedFile> behind_;
+    const std::shared_ptr<SyncGate> gate_;
+  };
+
+  const std::shared_ptr<Env> behind_;
+  const std::shared_ptr<SyncGate> gate_ = std::make_shared<SyncGate>();
+};
+
+}  // namespace segue::bindings
