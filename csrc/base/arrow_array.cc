@@ -7,6 +7,14 @@
 
 namespace segue {
 
+namespace {
+
+// Where the bytes of strings lie that are all empty: they may come without a buffer, and
+// memcpy, even of nothing, wants an address.
+constexpr uint8_t kNoByte = 0;
+
+}  // namespace
+
 bool ArrayView::StringWithin(int64_t i, std::string_view* out) const {
   int64_t begin = 0;
   int64_t end = 0;
@@ -45,19 +53,6 @@ bool ArrayView::StringWithin(int64_t i, std::string_view* out) const {
   return true;
 }
 
-int64_t ArrayView::IndexAt(int64_t i) const {
-  switch (index_width) {
-    case 1:
-      return index_signed ? static_cast<int64_t>(Values<int8_t>()[i]) : Values<uint8_t>()[i];
-    case 2:
-      return index_signed ? static_cast<int64_t>(Values<int16_t>()[i]) : Values<uint16_t>()[i];
-    case 4:
-      return index_signed ? static_cast<int64_t>(Values<int32_t>()[i]) : Values<uint32_t>()[i];
-    default:
-      return Values<int64_t>()[i];
-  }
-}
-
 Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const ArrowArray& array) {
   ArrayView view;
   view.type = field.type;
@@ -91,6 +86,10 @@ Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const 
       const auto* offsets = static_cast<const int64_t*>(view.offsets_) + array.offset;
       view.first_byte_ = offsets[0];
       view.last_byte_ = offsets[array.length];
+    }
+    if (view.bytes_ == nullptr) {
+      if (view.last_byte_ > view.first_byte_) return broken("no buffer of bytes");
+      view.bytes_ = &kNoByte;
     }
     return view;
   }
@@ -131,11 +130,15 @@ Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const 
     SEGUE_ASSIGN_OR_RETURN(ArrayView dictionary, MakeView(value_field, *schema.dictionary, *array.dictionary));
     view.dictionary = std::make_shared<const ArrayView>(std::move(dictionary));
     const int64_t entries = view.dictionary->length;
-    for (int64_t i = 0; i < view.length; ++i) {
-      if (view.IsNull(i)) continue;
-      const int64_t index = view.IndexAt(i);
-      if (index < 0 || index >= entries) return broken("a dictionary index is out of range");
-    }
+    const bool within = view.WithIndices([&](const auto* indices) {
+      for (int64_t i = 0; i < view.length; ++i) {
+        if (view.IsNull(i)) continue;
+        const auto index = static_cast<int64_t>(indices[i]);
+        if (index < 0 || index >= entries) return false;
+      }
+      return true;
+    });
+    if (!within) return broken("a dictionary index is out of range");
     if (entries == 0) {  // all are null, and have to stay it
       view.all_null_ = std::make_shared<const std::vector<uint8_t>>((view.offset + view.length + 7) / 8);
       view.validity = view.all_null_->data();

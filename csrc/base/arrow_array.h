@@ -68,8 +68,24 @@ class ArrayView {
   }
   // The same, and false where it lies outside.
   bool StringWithin(int64_t i, std::string_view* out) const;
+  // kDictionary: calls fn with the indices as an array of their own type.
+  template <typename Fn>
+  auto WithIndices(Fn&& fn) const {
+    switch (index_width) {
+      case 1:
+        return index_signed ? fn(Values<int8_t>()) : fn(Values<uint8_t>());
+      case 2:
+        return index_signed ? fn(Values<int16_t>()) : fn(Values<uint16_t>());
+      case 4:
+        return index_signed ? fn(Values<int32_t>()) : fn(Values<uint32_t>());
+      default:
+        return fn(Values<int64_t>());
+    }
+  }
   // kDictionary: the index of slot i (not null), widened, as it stands there.
-  int64_t IndexAt(int64_t i) const;
+  int64_t IndexAt(int64_t i) const {
+    return WithIndices([i](const auto* indices) { return static_cast<int64_t>(indices[i]); });
+  }
   // kDictionary: the same, or the last entry when it is outside of the dictionary.
   int64_t EntryAt(int64_t i) const {
     const int64_t index = IndexAt(i);

@@ -1,5 +1,6 @@
 #include "pipeline/murmur3.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -161,9 +162,13 @@ void Murmur3Batch::Hash(int64_t begin, int64_t n, uint32_t* hashes) const {
   for (size_t c = 0; c < columns_.size(); ++c) {
     const ArrayView& view = *columns_[c];
     if (c == 0 && !entries_.empty()) {
-      for (int64_t i = 0; i < n; ++i) {
-        if (!view.IsNull(begin + i)) hashes[i] = entries_[static_cast<size_t>(view.EntryAt(begin + i))];
-      }
+      const uint64_t last = entries_.size() - 1;  // as EntryAt, with the type of the indices looked up once
+      view.WithIndices([&](const auto* indices) {
+        for (int64_t i = 0; i < n; ++i) {
+          if (view.IsNull(begin + i)) continue;
+          hashes[i] = entries_[std::min(static_cast<uint64_t>(static_cast<int64_t>(indices[begin + i])), last)];
+        }
+      });
       continue;
     }
     Murmur3Continue(view, begin, n, hashes);

@@ -49,7 +49,7 @@ auto Ordered(T value) {
 // The first 16 bytes, big-endian, zero-padded.
 UInt128 BytesPrefix(std::string_view bytes) {
   uint8_t padded[16] = {};
-  std::memcpy(padded, bytes.data(), bytes.size() < 16 ? bytes.size() : 16);
+  if (!bytes.empty()) std::memcpy(padded, bytes.data(), bytes.size() < 16 ? bytes.size() : 16);
   const UInt128 high = __builtin_bswap64(LoadAs<uint64_t>(padded));
   return high << 64 | __builtin_bswap64(LoadAs<uint64_t>(padded + 8));
 }
