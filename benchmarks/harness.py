@@ -21,11 +21,11 @@ Every child imports this module: what only the parent needs is imported where it
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks import meter
+from benchmarks.nursery import Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -172,35 +173,22 @@ class OutputsDifferError(AssertionError):
 
 def run_child(contender: Contender, params: Mapping[str, Any], work_root: Path | None = None) -> Sample:
     """Run one contender once in a process of its own, in a fresh directory that is removed afterwards."""
-    import shutil
-    import subprocess
     import tempfile
 
     asked = {**params, **contender.params}
-    work = tempfile.mkdtemp(prefix="segue-bench-", dir=work_root)
-    try:
+    with tempfile.TemporaryDirectory("", "segue-bench-", work_root, ignore_cleanup_errors=True) as folder:
+        said, work = Path(folder), Path(folder, "work")
+        work.mkdir()
         if asked.get("scale") != "small":
             os.sync()  # what the one before left dirty is not to be paid for by this one
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.child",
-                contender.function,
-                json.dumps({"work": work, "params": asked}),
-            ],
-            capture_output=True,
-            text=True,
-            env=_environment(asked),
-            check=False,
-        )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    if done.returncode != 0:
-        raise ContenderFailedError(
-            f"{contender.name} ({contender.function}) exited with {done.returncode}:\n{done.stderr[-8000:]}"
-        )
-    answer = json.loads(done.stdout.splitlines()[-1])
+        request = json.dumps({"work": str(work), "params": asked})
+        code = _nursery().run(contender.function, request, _pools(asked), said)
+        if code != 0:
+            stderr = (said / "stderr").read_text(errors="replace")[-8000:]
+            raise ContenderFailedError(
+                f"{contender.name} ({contender.function}) exited with {code}:\n{stderr}"
+            )
+        answer = json.loads((said / "stdout").read_text().splitlines()[-1])
     usage = answer.pop("usage")
     return Sample(Outcome(**answer), usage)
 
@@ -365,14 +353,21 @@ def version_of(distribution: str) -> str | None:
         return None
 
 
-def _environment(params: Mapping[str, Any]) -> dict[str, str]:
+@functools.cache
+def _nursery() -> Nursery:
     paths = [
         str(ROOT),
         *(str(Path(p).resolve()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
     ]
+    nursery = Nursery({**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"})
+    atexit.register(nursery.close)
+    return nursery
+
+
+def _pools(params: Mapping[str, Any]) -> dict[str, str]:
+    """Environment of a contender: the threads that libraries may start."""
     threads = str(params.get("threads", os.cpu_count() or 1))
-    pools = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"), threads)
-    return {**os.environ, **pools, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+    return dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"), threads)
 
 
 def _merge(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
