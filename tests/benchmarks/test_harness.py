@@ -50,6 +50,7 @@ def test_a_failing_contender_drops_out_with_its_reason(tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is split by /proc only")
+@pytest.mark.skipif("SEGUE_SANITIZED" in os.environ, reason="a sanitizer's memory counts, too")
 def test_child_measures_the_measured_part():
     usage = harness.run_child(Contender("hungry", f"{HERE}:hungry"), {}).usage
     assert 64 << 20 <= usage["memory_anonymous"] < 200 << 20  # without the 256 MiB of set-up

@@ -344,7 +344,7 @@ for thread in threads:
 snapshot = events.snapshot()
 iterator = events.scan().batches()
 time.sleep(0.4)
-while events.stats().flushes < 2:
+while events.stats().flushes < 2 or len(open(file.name).readlines()) < 20:
     time.sleep(0.01)
 next(iterator)
 if how == "exception":

@@ -157,6 +157,7 @@ def test_a_bar_is_shown_when_it_takes_long(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("segue.progress._DELAY", 3600.0)
     with segue.open(folder, durability="os", progress=True) as db:
         db.events("views")
     assert capsys.readouterr() == ("", ""), "it was short"
