@@ -1,7 +1,7 @@
 // Env: the one seam between Segue and the file system.
 //
 // Every file operation of the core goes through an Env, mapped regions
-// included (decision 12), so that tests can inject crashes, torn writes,
+// included, so that tests can inject crashes, torn writes,
 // ENOSPC and EIO. Implementations: Env::Posix() and MemEnv (env_mem.h).
 //
 // Durability contract, the same for both:
@@ -35,8 +35,9 @@ class WritableFile {
   // Waits for the write-back that the last call started, then starts that of
   // what was appended since. Called every so many bytes, no more than these are
   // ever in the device's queue, where a sync of another file, the log's, would
-  // wait behind them; and a later Sync() is short. A hint; may do nothing.
-  virtual void WriteBack() = 0;
+  // wait behind them; and a later Sync() is short. Promises nothing. After an
+  // error the file is lost: a later Sync() need not know of it.
+  virtual Status WriteBack() = 0;
   virtual Status Sync() = 0;
   virtual Status Close() = 0;  // idempotent; does not sync
 };

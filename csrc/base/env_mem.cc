@@ -34,7 +34,13 @@ class MemWritableFile final : public WritableFile {
     return operation.status();
   }
 
-  void WriteBack() override {}
+  Status WriteBack() override {
+    const Lock lock(state_->mutex);
+    if (closed_) return Status::Closed("cannot write " + path_ + ": the file is closed");
+    const MemOperation operation(state_.get(), "write_back", path_);
+    if (operation.fails()) lost_ = true;  // and a later sync says nothing, as where a system tells an error once
+    return operation.status();
+  }
 
   Status Sync() override {
     const Lock lock(state_->mutex);
@@ -61,7 +67,7 @@ class MemWritableFile final : public WritableFile {
   State state_;
   std::string path_;
   std::shared_ptr<MemFile> file_;
-  bool lost_ = false;  // a sync failed: what is written here is never saved
+  bool lost_ = false;  // a sync or write-back failed: what is written here is never saved
   bool closed_ = false;
 };
 

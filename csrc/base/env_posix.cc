@@ -244,20 +244,18 @@ class PosixWritableFile final : public WritableFile {
     return Status();
   }
 
-  void WriteBack() override {
+  Status WriteBack() override {
+    if (fd_.get() < 0) return Status::Closed("cannot write " + path_ + ": the file is closed");
 #if defined(__linux__)
-    if (fd_.get() >= 0 && size_ > started_) {
-      // Hints: what they cannot do, Sync() does, and reports.
-      if (started_ > waited_) {
-        (void)::sync_file_range(fd_.get(), static_cast<off_t>(waited_), static_cast<off_t>(started_ - waited_),
-                                SYNC_FILE_RANGE_WAIT_BEFORE);
-      }
-      (void)::sync_file_range(fd_.get(), static_cast<off_t>(started_), static_cast<off_t>(size_ - started_),
-                              SYNC_FILE_RANGE_WRITE);
-    }
+    // What went wrong in the device is told once for a descriptor, here as well as by a sync.
+    int error = 0;
+    if (started_ > waited_) error = SyncRange(waited_, started_, SYNC_FILE_RANGE_WAIT_BEFORE);
+    if (error == 0 && size_ > started_) error = SyncRange(started_, size_, SYNC_FILE_RANGE_WRITE);
+    if (error != 0) return IoError("write", path_, error);
 #endif
     waited_ = started_;
     started_ = size_;
+    return Status();
   }
 
   Status Sync() override {
@@ -272,6 +270,18 @@ class PosixWritableFile final : public WritableFile {
   }
 
  private:
+#if defined(__linux__)
+  // 0 or errno; 0 where the file system cannot do it.
+  int SyncRange(uint64_t begin, uint64_t end, unsigned flags) const {
+    int result;
+    do {
+      result = ::sync_file_range(fd_.get(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), flags);
+    } while (result != 0 && errno == EINTR);
+    const bool cannot = result != 0 && (errno == ENOSYS || errno == ESPIPE || errno == EINVAL || errno == EOPNOTSUPP);
+    return result == 0 || cannot ? 0 : errno;
+  }
+#endif
+
   std::string path_;
   Descriptor fd_;
   uint64_t size_ = 0;

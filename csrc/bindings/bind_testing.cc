@@ -80,7 +80,7 @@ void CheckRange(const MappedFile& file, uint64_t begin, uint64_t n) {
 void BindFiles(py::module_& m) {
   py::class_<WritableFile>(m, "WritableFile")
       .def("append", [](WritableFile& f, const py::bytes& data) { ThrowIfError(f.Append(View(data))); })
-      .def("write_back", &WritableFile::WriteBack)
+      .def("write_back", [](WritableFile& f) { ThrowIfError(f.WriteBack()); })
       .def(
           "sync", [](WritableFile& f) { Check(f.Sync()); }, NoGil())
       .def("close", [](WritableFile& f) { ThrowIfError(f.Close()); });

@@ -50,7 +50,7 @@ Status SstBuilder::Write(std::string_view bytes) {
     offset_ += piece.size();
     bytes.remove_prefix(piece.size());
     if (offset_ - writeback_ == kWritebackBytes) {
-      file_->WriteBack();
+      SEGUE_RETURN_IF_ERROR(file_->WriteBack());
       writeback_ = offset_;
     }
   }

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -191,3 +193,55 @@ def test_a_failed_sync_stops_the_store():
     assert again.scan(key=1).to_arrow().num_rows == 1
     assert again.append(4, 4, "s4", "d1") >= 2
     again.close()
+
+
+def test_a_failed_write_back_of_a_table_loses_nothing():
+    """The device's error is told to the write-back alone: the sync after it succeeds."""
+    random = np.random.default_rng(0)
+    texts = [random.bytes(300).hex() for _ in range(1500)]  # several pieces of 128 KiB
+    columns = {"k": range(1500), "at": range(1500), "s": texts, "d": ["d"] * 1500}
+
+    def run(env):
+        events = Events.create("/db/t", "t", SCHEMA, "k", "at", _options={"wal_bytes": 4 << 20}, _env=env)
+        events.append_batch(columns)
+        with contextlib.suppress(Error, OSError):
+            events.flush()
+        events.close()
+
+    clean = _engine.testing.MemEnv()
+    run(clean)
+    places = [n for n in range(1, clean.op_count() + 1) if clean.op(n).startswith("write_back")]
+    assert len(places) >= 4
+    for place in places:
+        env = _engine.testing.MemEnv()
+        env.set_fail_at(place, errno.EIO)
+        run(env)
+        with Events.open("/db/t", "t", _env=env.crash("none", 0)) as events:
+            assert sorted(events.scan().to_arrow()["s"].to_pylist()) == sorted(texts)
+            events.verify()
+
+
+def test_tables_that_cannot_be_opened_do_not_stay():
+    """A flush that fails after its table was written removes it, and is tried again."""
+    for code in (errno.EIO, errno.EMFILE):
+        env = _engine.testing.MemEnv()
+        events = Events.create("/db/t", "t", SCHEMA, "k", "at", durability="os", _options=OPTIONS, _env=env)
+        events.append(1, 1, "s1", "d1")
+        before = env.op_count()
+        events.flush()
+        ops = [env.op(n) for n in range(before + 1, env.op_count() + 1)]
+        written = next(i for i, op in enumerate(ops) if op.startswith("sync ") and op.endswith(".sst"))
+        assert ops[written + 1].startswith("syncdir")
+        events.append(2, 2, "s2", "d2")
+        env.set_fail_at(env.op_count() + written + 2, code)
+        with contextlib.suppress(Error, OSError):
+            events.flush()
+        events.flush()
+        assert events.stats().tables == 2
+        for _ in range(200):
+            tables = [file for file in env.files() if file.endswith(".sst")]
+            if len(tables) == 2:
+                break
+            time.sleep(0.01)
+        assert len(tables) == 2, "a file that nothing names stays"
+        events.close()
