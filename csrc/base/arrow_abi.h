@@ -1,7 +1,7 @@
 // The Arrow C data and stream interfaces, as published at
 // https://arrow.apache.org/docs/format/CDataInterface.html and CStreamInterface.html.
 // These structs are a frozen ABI; they are the only thing Segue shares with
-// Arrow implementations, so that no Arrow library is linked (decision 6).
+// Arrow implementations, so that no Arrow library is linked (decision 4).
 #pragma once
 
 #include <cstdint>

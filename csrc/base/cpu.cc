@@ -80,7 +80,7 @@ Result<Isa> ActiveIsa() {
       return Status::Unsupported(std::string("SEGUE_ISA=") + forced +
                                  " is not available on this CPU or in this build; unset it or use 'scalar'");
     }
-    return Status::Invalid(std::string("SEGUE_ISA=") + forced + " is unknown; use scalar, avx2, avx512 or neon");
+    return Status::Invalid(std::string("SEGUE_ISA=") + forced + " is unknown; use scalar or avx2");
   }();
   return active;
 }

@@ -1,6 +1,6 @@
 // CPU features and the instruction set that the kernels run with.
 //
-// SEGUE_ISA=scalar|avx2|avx512|neon in the environment, read once at first use,
+// SEGUE_ISA=scalar|avx2 (avx512, neon: no kernels so far) in the environment, read once at first use,
 // forces one; a value that this CPU or build lacks is an error reported by
 // ActiveIsa(), never a silent fallback.
 #pragma once

@@ -210,6 +210,9 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
       options.max_open_files = value.cast<size_t>();
     } else if (name == "block_rows") {
       options.sst.block_rows = value.cast<size_t>();
+      if (options.sst.block_rows == 0 || options.sst.block_rows > kMaxBlockRows) {
+        ThrowIfError(Status::Invalid("block_rows is 1 to " + std::to_string(kMaxBlockRows)));
+      }
     } else {
       ThrowIfError(Status::Invalid("store option '" + name + "' is unknown"));
     }

@@ -41,13 +41,23 @@ void BlockScanner::Reserve(ColumnBatch* out) const {
   if (spec_.sequences) out->seq.reserve(rows);
 }
 
+bool BlockScanner::FullOfStrings(const ColumnBatch& out) const {
+  return std::any_of(bytes_.begin(), bytes_.end(),
+                     [&](size_t c) { return out.columns[c].values.size() >= kMaxStringBytes; });
+}
+
 bool BlockScanner::FullBefore(size_t rows, const ColumnBatch& out) const {
+  if (FullOfStrings(out)) return true;
+  // A block is taken whole, or as far as the limit goes.
+  return out.rows >= Target() || (out.rows > 0 && out.rows + rows > spec_.batch_rows);
+}
+
+size_t BlockScanner::EndOfPiece(const ColumnBatch& from, size_t begin, size_t end) const {
   for (const size_t c : bytes_) {
-    if (out.columns[c].values.size() >= kMaxStringBytes) return true;
+    const auto& offsets = from.columns[c].offsets;
+    while (end - begin > 1 && offsets[end] - offsets[begin] > kMaxStringBytes) end = begin + (end - begin) / 2;
   }
-  // Columns that would have to grow are moved, so it is better to begin a new batch than to pass what was
-  // reserved; but not when that leaves batches of few rows.
-  return out.rows >= Target() || (out.rows >= spec_.batch_rows / 2 && out.rows + rows > spec_.batch_rows);
+  return end;
 }
 
 void BlockScanner::Take(const ScanBounds& bounds, const ColumnBatch& from, size_t begin, size_t end,
@@ -142,22 +152,26 @@ Result<bool> BlockScanner::Fill(ColumnBatch* out) {
   bool reserved = false;
   while (out->rows < Target()) {
     if (memtable_ < memtables.size()) {
+      if (FullOfStrings(*out)) break;
       const MemtableView& memtable = memtables[memtable_];
-      if (run_ < memtable.runs.size()) {
-        const MemtableRun& run = *memtable.runs[run_];
-        const bool some = spec_.TakeSome(ZoneOf(run));
-        const size_t end = some ? std::min(run.rows(), row_ + spec_.batch_rows - out->rows) : run.rows();
-        if (some) Take(spec_, run.batch(), row_, end, out);
+      const size_t runs = memtable.runs.size();
+      if (part_ < runs + memtable.batches.size()) {
+        const ColumnBatch& rows =
+            part_ < runs ? memtable.runs[part_]->batch() : memtable.batches[part_ - runs]->batch();
+        size_t end = rows.rows;
+        if (part_ >= runs || spec_.TakeSome(ZoneOf(*memtable.runs[part_]))) {
+          end = EndOfPiece(rows, row_, std::min(rows.rows, row_ + spec_.batch_rows - out->rows));
+          Take(spec_, rows, row_, end, out);
+        }
         row_ = end;
-        if (row_ == run.rows()) {
-          ++run_;
+        if (row_ == rows.rows) {
+          ++part_;
           row_ = 0;
         }
       } else {
-        for (const auto& batch : memtable.batches) Take(spec_, batch->batch(), 0, batch->rows(), out);
         for (const auto& list : memtable.skiplists) TakeSkipList(*list, out);
         ++memtable_;
-        run_ = 0;
+        part_ = 0;
       }
     } else if (table_ < tables.size()) {
       const SstReader& table = *tables[table_];

@@ -28,6 +28,9 @@ class BlockScanner final : public Scanner {
   size_t Target() const;
   // Makes room for the rows to come, so that columns do not move as they grow.
   void Reserve(ColumnBatch* out) const;
+  bool FullOfStrings(const ColumnBatch& out) const;
+  // Where rows from `begin` on have to be cut for their strings, at `end` at the latest.
+  size_t EndOfPiece(const ColumnBatch& from, size_t begin, size_t end) const;
   // Whether a batch is returned before `rows` more are added to it.
   bool FullBefore(size_t rows, const ColumnBatch& out) const;
   // Appends the rows of [begin, end) that `bounds` take to *out.
@@ -48,7 +51,7 @@ class BlockScanner final : public Scanner {
   uint64_t returned_ = 0;
   bool done_ = false;
   size_t memtable_ = 0;
-  size_t run_ = 0;
+  size_t part_ = 0;  // of the memtable: its runs, then its pending batches
   size_t row_ = 0;
   size_t table_ = 0;
   size_t block_ = 0;

@@ -301,6 +301,7 @@ Status EventStore::Close() {
     const std::lock_guard lock(mutex_);
     if (closed_) return {};
     closed_ = true;
+    closing_ = true;
     seq = last_seq_;
   }
   room_cv_.notify_all();
@@ -316,10 +317,11 @@ Status EventStore::Close() {
   room_cv_.notify_all();
   cancel_merge_ = true;
   compaction_cv_.notify_all();
-  cancel_reap_ = true;
   reap_cv_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  // After a manifest that somebody is writing: the next owner of the store must not find it replaced.
+  const std::lock_guard manifest_lock(manifest_mutex_);
   const std::lock_guard lock(mutex_);
   if (wal_ && status.ok()) status = wal_->Seal();
   wal_.reset();

@@ -274,7 +274,7 @@ class EventStore {
   void InstallFlush(const Immutable& immutable, Manifest manifest,
                     std::vector<std::shared_ptr<const SstReader>> tables);
   NewTable NewTables();  // for a TableWriter
-  Status OpenTables(const std::vector<SstMeta>& metas, std::vector<std::shared_ptr<const SstReader>>* tables) const;
+  Status OpenTables(const std::vector<SstMeta>& metas, std::vector<std::shared_ptr<const SstReader>>* tables);
   void ReportBackgroundError(const Status& status, const char* consequence);
   void FlushLoop();
   void MergeLoop();
@@ -342,7 +342,7 @@ class EventStore {
   std::condition_variable reap_cv_;        // one of the two changed
 
   std::atomic<bool> cancel_merge_{false};
-  std::atomic<bool> cancel_reap_{false};
+  std::atomic<bool> closing_{false};
   std::atomic<uint64_t> merge_bytes_read_{0};
   std::atomic<uint64_t> merge_rate_{0};  // bytes a second that the merge may write; 0: no limit
   std::unique_ptr<FileReaper> reaper_;

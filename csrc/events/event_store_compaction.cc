@@ -108,7 +108,7 @@ void EventStore::CompactionLoop() {
 // Removes files without haste where commits wait for the same disk.
 void EventStore::ReapLoop() {
   LowerThreadPriority(ThreadPriority::kLater);
-  const auto hurry = [this] { return !commits() || cancel_reap_.load(std::memory_order_relaxed); };
+  const auto hurry = [this] { return !commits() || closing_.load(std::memory_order_relaxed); };
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const uint64_t request = reap_requests_;

@@ -51,6 +51,9 @@ Status EventStore::CountExpired(const SstReader& table, int64_t bound, uint64_t 
     const BlockInfo& info = table.blocks()[block];
     if (info.min_time >= bound || info.max_time < table.visible_from()) continue;
     SEGUE_RETURN_IF_ERROR(poll());
+    if (closing_.load(std::memory_order_relaxed)) {
+      return Status::Closed("event table '" + core_->dir + "' was closed before anything expired");
+    }
     SEGUE_RETURN_IF_ERROR(table.ReadBlock(block, wanted, &rows));
     for (size_t row = 0; row < rows.rows; ++row) {
       const auto at = rows.columns[time].Get<int64_t>(row);
@@ -103,11 +106,7 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
           replaced.push_back(reader);
           // Another reader: the old one may serve snapshots, which go on seeing every row.
           entry.visible_from = bound;
-          SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> hiding,
-                                 SstReader::Open(core_->env.get(), TablePath(entry.file_number), &core_->schema,
-                                                 &core_->interners, core_->resources));
-          hiding->HideBefore(bound);
-          reader = std::move(hiding);
+          SEGUE_ASSIGN_OR_RETURN(reader, core_->OpenTable(entry));
         }
       }
       kept.push_back(std::move(entry));

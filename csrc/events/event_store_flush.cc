@@ -39,15 +39,23 @@ NewTable EventStore::NewTables() {
 
 // Makes new tables ready to be named by a manifest.
 Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
-                              std::vector<std::shared_ptr<const SstReader>>* tables) const {
-  SEGUE_RETURN_IF_ERROR(core_->env->SyncDir(core_->dir));
-  for (const SstMeta& meta : metas) {
-    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
-                           SstReader::Open(core_->env.get(), TablePath(meta.file_number), &core_->schema,
-                                           &core_->interners, core_->resources));
-    tables->push_back(std::move(reader));
+                              std::vector<std::shared_ptr<const SstReader>>* tables) {
+  Status status = core_->env->SyncDir(core_->dir);
+  for (size_t i = 0; status.ok() && i < metas.size(); ++i) {
+    Result<std::unique_ptr<SstReader>> reader = core_->OpenTable({metas[i]});
+    status = reader.status();
+    if (status.ok()) tables->push_back(reader.Take());
   }
-  return {};
+  if (status.ok()) return {};
+  // The rows are written again later; nothing names these files.
+  tables->clear();
+  for (const SstMeta& meta : metas) reaper_->Retire(meta.file_number, TablePath(meta.file_number));
+  {
+    const std::lock_guard lock(mutex_);
+    ++reap_requests_;
+  }
+  reap_cv_.notify_all();
+  return status;
 }
 
 // A table for each window of many rows; windows of few rows share one.

@@ -46,9 +46,7 @@ Status EventStore::RecoverTables() {
                                     "' is named by the manifest but missing; restore it from a "
                                     "backup of this store");
     }
-    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
-                           SstReader::Open(env, path, &core_->schema, &core_->interners, core_->resources));
-    reader->HideBefore(meta.visible_from);
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader, core_->OpenTable(meta));
     for (const TokenEntry& token : reader->tokens()) tokens_.emplace(Token{token.token_hi, token.token_lo}, token);
     tables_.push_back(std::move(reader));
   }

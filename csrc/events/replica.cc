@@ -146,10 +146,7 @@ Status Replica::OpenTables(const Manifest& manifest, std::vector<std::shared_ptr
       tables->push_back(found->second);
       continue;
     }
-    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader,
-                           SstReader::Open(core_->env.get(), TableFile(core_->dir, meta.file_number), &core_->schema,
-                                           &core_->interners, core_->resources));
-    reader->HideBefore(meta.visible_from);
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<SstReader> reader, core_->OpenTable(meta));
     tables->push_back(std::move(reader));
   }
   return {};

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "events/leases.h"
+#include "events/manifest.h"
 #include "events/memtable.h"
 #include "events/read_counters.h"
 #include "events/sstable_reader.h"
@@ -20,6 +21,9 @@ namespace segue {
 // What every part of one open store shares.
 struct StoreCore {
   StoreCore(std::shared_ptr<Env> env_in, std::string dir_in, StoreSchema schema_in);
+
+  // A table of the manifest. kCorruption as SstReader::Open, and where the file is another table's.
+  Result<std::unique_ptr<SstReader>> OpenTable(const ManifestTable& table) const;
 
   std::shared_ptr<Env> env;
   std::string dir;

@@ -99,8 +99,10 @@ void WindowSplit::Route(const ColumnData& time, size_t begin, size_t n, uint32_t
     return;
   }
   ForEachStretch(time, begin, begin + n, width_, [&](int64_t window, size_t from, size_t to) {
-    const auto at = std::lower_bound(buckets_.begin(), buckets_.end(), Up(window, level_));
-    std::fill(outputs + (from - begin), outputs + (to - begin), file_of_[static_cast<size_t>(at - buckets_.begin())]);
+    const auto at = std::lower_bound(buckets_.begin(), buckets_.end(), Up(window, level_)) - buckets_.begin();
+    // A time outside of those counted: a table whose footer names other times than its rows have.
+    const size_t bucket = std::min(static_cast<size_t>(at), buckets_.size() - 1);
+    std::fill(outputs + (from - begin), outputs + (to - begin), file_of_[bucket]);
   });
 }
 

@@ -1,5 +1,5 @@
 // Spark's Murmur3_x86_32 as its HashExpression applies it to columns, so that a
-// partition computed here holds the rows of the one Spark computes (decision 9).
+// partition computed here holds the rows of the one Spark computes (decision 7).
 //
 //   bool, int8..32, uint8, uint16, date -> hashed as int
 //   int64, uint32, timestamp            -> as long; a timestamp in microseconds, floored

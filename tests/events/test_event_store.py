@@ -600,3 +600,39 @@ def test_a_forked_child_gets_an_error_and_harms_nothing(clicks):
     assert clicks.scan(key=1).to_arrow()["page"].to_pylist() == ["parent", "parent again"]
     with pytest.raises(LockedError):
         Events.open(clicks.path, "clicks")
+
+
+def test_a_table_under_the_name_of_another_is_refused(tmp_path):
+    with Events.create(tmp_path / "t", "t", CLICKS, "user", "at", durability="os") as events:
+        for user in range(2):
+            events.append(user, "p", 1)
+            events.flush()
+    first, second = sorted((tmp_path / "t").glob("sst-*.sst"))
+    second.write_bytes(first.read_bytes())
+    for mode in ("rw", "r"):
+        with pytest.raises(CorruptionError, match="holds table 1: it was renamed") as error:
+            Events.open(tmp_path / "t", "t", mode=mode)
+        assert error.value.path == str(second)
+
+
+def test_blocks_of_many_rows_are_read_whole(tmp_path):
+    options = {"block_rows": 40_000, "memtable_bytes": 64 << 20}
+    with Events.create(
+        tmp_path / "t", "t", CLICKS, "user", "at", durability="os", _options=options
+    ) as events:
+        for rows in (30_000, 50_000, 90_000):
+            events.append_batch({"user": range(rows), "at": range(rows), "page": ["p"] * rows})
+            events.flush()
+        assert len(events.scan().to_arrow()) == 170_000
+        assert len(events.scan(limit=120_000).to_arrow()) == 120_000
+    for rows in (0, 65_537):
+        with pytest.raises(InvalidError, match="block_rows is 1 to 65536"):
+            Events.open(tmp_path / "t", "t", _options={"block_rows": rows})
+
+
+def test_long_strings_in_memory_come_in_several_batches(tmp_path):
+    with Events.create(tmp_path / "t", "t", CLICKS, "user", "at", durability="os") as events:
+        events.append_batch({"user": range(3000), "at": range(3000), "page": ["x" * 65536] * 3000})
+        sizes = [len(batch) for batch in events.scan(columns=["page"]).batches()]
+        assert sum(sizes) == 3000
+        assert max(sizes) * 65536 < 128 << 20
