@@ -12,8 +12,10 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
@@ -184,6 +186,21 @@ def _pairs(values: list[str]) -> dict[str, str]:
     return pairs
 
 
+@contextmanager
+def _gone_if_unused(db: Path) -> Iterator[None]:
+    """Remove a database that was made for an import that failed: a typing error leaves nothing behind."""
+    existed = db.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed and db.is_dir():
+            with segue.open(db, mode="r") as made:
+                unused = not made.catalog.read().names()
+            if unused:
+                shutil.rmtree(db, ignore_errors=True)
+        raise
+
+
 def _names(value: str | None) -> list[str] | None:
     return [name.strip() for name in value.split(",") if name.strip()] if value else None
 
@@ -199,7 +216,7 @@ def ingest(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Parquet, CSV, TSV, NDJSON or Arrow files, or folders of them; or Spotify's "
             '"Extended streaming history": the zip, its folder, or files of it.',
             show_default=False,
@@ -245,6 +262,7 @@ def ingest(
 
     output = Output(quiet=as_json)
     with (
+        _gone_if_unused(db),
         segue.open(db, durability=durability.level, progress=output.live) as database,
         output.import_progress() as progress,
     ):
@@ -287,7 +305,10 @@ def etl(
     into: Annotated[str | None, typer.Option(metavar="TABLE", help="into this fact table.")] = None,
     partition_by: Annotated[
         str | None,
-        typer.Option(metavar="date|month|hour|COLUMN[,COLUMN]", help="Folders of the new fact table."),
+        typer.Option(
+            metavar="date|month|hour|none|COLUMN[,COLUMN]",
+            help="Folders of the new fact table.  [dim]\\[default: date][/]",
+        ),
     ] = None,
     sort_by: Annotated[
         str | None, typer.Option(metavar="COLUMN[,COLUMN]", help="Order within its files.")
@@ -313,8 +334,9 @@ def etl(
             builder = database.pipeline(source)
             if sort_by:
                 builder = builder.sort_within_partitions(*(_names(sort_by) or []))
-            by = partition_by if partition_by in (None, "date", "month", "hour") else _names(partition_by)
-            jobs = [builder.write(into, partition_by=by)]
+            by = partition_by or "date"
+            folders = {"none": None}.get(by, by if by in ("date", "month", "hour") else _names(by))
+            jobs = [builder.write(into, partition_by=folders)]
         else:
             names = [pipeline] if pipeline else list(database.pipelines())
             if not names:

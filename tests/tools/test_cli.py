@@ -118,6 +118,39 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     assert "cannot tell the format" in error_of("ingest", tmp_path / "db", odd, "--key", "a", "--time", "b")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--type", "amunt=string"], "--type names column 'amunt', which {csv} has not; it has customer, at"),
+        (
+            ["--time-format", "%d/%m/%Y"],
+            "{csv}: no row has a time that can be read; the first one has at '2024",
+        ),
+        (["--key", "custmer"], "{csv} has no column 'custmer'"),
+    ],
+)
+def test_an_import_that_fails_leaves_nothing(options: list[str], message: str, tmp_path: Path) -> None:
+    csv, db = tmp_path / "orders.csv", tmp_path / "shop"
+    csv.write_text(CSV)
+    asked = ["--table", "orders", "--time", "at", "--key", "customer", *options]
+    assert error_of("ingest", db, csv, *asked).startswith(message.format(csv=csv))
+    assert "does not exist" in error_of("ingest", db, tmp_path / "none.csv", *asked)
+    assert not db.exists()
+    run("ingest", db, csv, *asked[:6])
+    error_of("ingest", db, tmp_path / "none.csv", *asked[:6])
+    assert run_json("stats", db)["events"]["orders"]["events"] == 500, "what was there stays"
+
+
+def test_types_and_formats_do_not_apply_where_a_file_has_types(tmp_path: Path) -> None:
+    file = tmp_path / "orders.parquet"
+    table = pcsv.read_csv(pa.BufferReader(CSV.encode()))
+    pq.write_table(table, file)
+    asked = ["ingest", tmp_path / "shop", file, "--table", "orders", "--key", "customer", "--time", "at"]
+    assert "--type amount is for CSV and NDJSON" in error_of(*asked, "--type", "amount=string")
+    assert "which needs no --time-format" in error_of(*asked, "--time-format", "%Y")
+    run(*asked)
+
+
 def test_import_etl_and_query(shop: Path, tmp_path: Path) -> None:
     again = run_json("ingest", shop, tmp_path / "orders.csv", "--table", "orders")
     assert (again["added"], again["stored_before"], again["rows"]) == (0, 500, 500)

@@ -67,6 +67,8 @@ class _Converter:
         self.source = source
         self.key = list(key)
         self.parser = parser
+        self.unreadable = f"unreadable time ({parser.column})"
+        self.first_unreadable: Any = None
         for name in (*self.key, parser.column):
             if name not in found.names:
                 raise SchemaError(
@@ -138,7 +140,9 @@ class _Converter:
         if given.null_count:
             drop(given.is_valid(), f"null time ({self.parser.column})")
         if times.null_count > given.null_count:
-            drop(times.is_valid(), f"unreadable time ({self.parser.column})")
+            if self.first_unreadable is None:
+                self.first_unreadable = given.filter(pc.and_(given.is_valid(), times.is_null()))[0].as_py()
+            drop(times.is_valid(), self.unreadable)
         columns[self.parser.column] = times
         arrays = [self._cast(columns.get(field.name), field, chunk.num_rows) for field in self.target]
         if keep is not None:
@@ -185,6 +189,20 @@ def _check_flat(path: Path, field: pa.Field) -> None:
             "flatten it first, or name the columns to take with --columns",
             field.name,
         )
+
+
+def _check_types(source: Source, found: pa.Schema, types: Mapping[str, pa.DataType]) -> None:
+    for name in types:
+        if source.format in ("parquet", "arrow"):
+            raise InvalidError(
+                f"{source.path}: --type {name} is for CSV and NDJSON; the columns of a {source.format} file "
+                "have types of their own"
+            )
+        if name not in found.names:
+            raise SchemaError(
+                f"--type names column {name!r}, which {source.path} has not; it has {', '.join(found.names)}",
+                name,
+            )
 
 
 def _fits(kind: pa.DataType, table: pa.DataType) -> bool:
@@ -305,12 +323,20 @@ def import_tables(
         kind = format or detect(path)
         source = open_source(path, kind, columns=columns, types=hints, time=time)
         found = source.schema()
+        _check_types(source, found, types)
         converter = _Converter(source, found, key, parser, schema)
-        rows = 0
+        rows = unreadable = 0
         for chunk in _chunks(source.batches(found), found):
-            converter.convert(chunk)
+            _, skipped = converter.convert(chunk)
             rows += chunk.num_rows
+            unreadable += skipped[converter.unreadable]
             meter.update(path, "checking", source.position, rows)
+        if 0 < rows == unreadable:
+            raise InvalidError(
+                f"{path}: no row has a time that can be read; the first one has {time} "
+                f"{converter.first_unreadable!r}, "
+                + (f"not as --time-format {time_format!r} says" if time_format else "name its --time-format")
+            )
         meter.finish(source.size)
         schema = converter.target
         checked.append((source, found, _digest(path), stamp))

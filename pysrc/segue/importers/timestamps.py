@@ -49,6 +49,10 @@ class TimeParser:
 
     def result_type(self, kind: pa.DataType) -> pa.DataType:
         """Return the timestamp type that a column of type `kind` becomes."""
+        if self.format is not None and not is_text(kind):
+            raise InvalidError(
+                f"column {self.column!r} is {kind}, which needs no --time-format; leave it out"
+            )
         if pa.types.is_timestamp(kind):
             return kind
         if pa.types.is_date(kind):
