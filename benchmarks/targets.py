@@ -3,7 +3,9 @@
 A suite names its group after a row here and gives ``extra_info`` the figures that the row asks for
 (:attr:`Target.figure`; ``value`` unless said otherwise); the report does the rest. Figures of `reference` were
 measured once on a small machine (2 cores, AVX-512, disk 0.3 GB/s with sync) to show the size of the step:
-only ratios within one run count.
+only ratios within one run count. What budgets and workloads call the story is the example that they come from:
+a music service with 8.6 billion plays a day, each acknowledged within 8 ms, three hours for the nightly job
+and two seconds for "Top Artists by Country".
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Target:
     budget: str = ""
     """What the story allows itself."""
     reference: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """Peers' figures on the targets page, and Segue's own goal in words is in `goals`."""
+    """Peers' figures measured before, and Segue's own goal in words is in `goals`."""
     speedup_over: str = ""
     """For a geometric mean over the groups that start with `group`: the peer that is divided by."""
 
@@ -241,4 +243,4 @@ _JOURNEY = (
 # fmt: on
 
 TARGETS: tuple[Target, ...] = (*_EVENTS, *_PIPELINE, *_QUERY, *_JOURNEY)
-"""In the order of the targets page."""
+"""In the order of the report."""

@@ -23,7 +23,7 @@ ROWS = {"small": 1_000_000, "medium": 10_000_000, "large": 100_000_000}
 _BATCH_ROWS = 64_000  # of the files: a multiple of what the suites send at a time
 
 EVENT_COLUMNS = ["user_id", "song_id", "timestamp", "country", "device", "ms_played"]
-"""The event of the targets page; datagen's plays have more columns."""
+"""The event of the targets; datagen's plays have more columns."""
 
 
 @dataclass(frozen=True)

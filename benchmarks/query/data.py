@@ -31,7 +31,7 @@ RUN_ROWS = 100_000_000
 
 
 def options(rows: int):
-    """Dimensions of the targets page from ten million facts on; smaller ones for less."""
+    """Dimensions of the targets from ten million facts on; smaller ones for less."""
     from segue import datagen
 
     if rows >= 10_000_000:

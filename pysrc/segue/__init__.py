@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import errors, kernels
+    from . import datagen, errors, importers, kernels
     from .database import Database, WideningWarning, open
     from .errors import (
         BudgetError,
@@ -64,7 +64,9 @@ __all__ = [
     "WideningWarning",
     "__version__",
     "broadcast",
+    "datagen",
     "errors",
+    "importers",
     "kernels",
     "open",
     "sql",
@@ -83,7 +85,9 @@ _HOMES: dict[str, str | None] = {
     "RunReport": "pipeline_run",
     "Result": "result",
     "sql": "query",
+    "datagen": None,
     "errors": None,
+    "importers": None,
     "kernels": None,
     **dict.fromkeys(
         (

@@ -1,4 +1,4 @@
-"""How the command line looks: tables, progress, plain JSON values. The only user of rich."""
+"""How the command line looks: tables, progress, plain JSON values, with rich."""
 
 from __future__ import annotations
 

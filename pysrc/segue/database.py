@@ -282,6 +282,15 @@ class Database:
         -----
         WideningWarning
             The warehouse keeps some column in another type, such as uint64 as decimal(20, 0).
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile
+        >>> schema = pa.schema({"shop": pa.string(), "user": pa.int64(), "at": pa.timestamp("us")})
+        >>> with tempfile.TemporaryDirectory() as folder, segue.open(folder + "/shop") as db:
+        ...     orders = db.create_events("orders", schema, key=["shop", "user"], time="at", window="hour")
+        ...     orders.append("north", 7, 0)
+        1
         """
         self._require_open()
         if self.mode == "r":
@@ -590,6 +599,15 @@ class Database:
             The table.
         force
             Drop it all the same.
+
+        Examples
+        --------
+        >>> import segue, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, segue.open(folder + "/music") as db:
+        ...     db.put_dimension("artists", {"id": [1]}, key="id")
+        ...     db.drop("artists")
+        ...     db.catalog.read().names()
+        []
         """
         self._require_open()
         state = self.catalog.read()
@@ -727,7 +745,7 @@ class Database:
             Fact tables also give the events that no run has taken yet, joined as a run would; with
             ``mode="r"``, all that the writing process has acknowledged by now.
         strict
-            Raise `QueryError` rather than delegate any part to DuckDB.
+            Raise `QueryError` rather than delegate the whole statement to DuckDB.
         threads
             Threads to use; None is as many as there are cores.
         memory
@@ -757,7 +775,16 @@ class Database:
             )
 
     def explain(self, statement: str, fresh: bool = False) -> Explain:
-        """Return what the kernels would run of a statement, what is delegated, and what is pruned."""
+        """Return what the kernels would run of a statement, what is delegated, and what is pruned.
+
+        Examples
+        --------
+        >>> import segue, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, segue.open(folder + "/music") as db:
+        ...     db.put_dimension("artists", {"id": [1], "name": ["Nina"]}, key="id")
+        ...     db.explain("SELECT max(name) FROM artists").native
+        False
+        """
         self._require_open()
         from . import query
 

@@ -2,7 +2,9 @@
 
 What ``segue demo`` runs. It does what a service would: a share of the events one by one, the
 rest in batches of a thousand, then the nightly job, then events that come late and a second
-run; and it counts at the end that no event was lost and none counted twice.
+run; and it counts at the end that no event was lost and none counted twice. The budgets beside its figures
+are those of the example it plays through: a music service with 8.6 billion plays a day, each acknowledged
+within 8 ms, three hours for the nightly job and two seconds for the dashboard (the "story" below).
 """
 
 from __future__ import annotations
@@ -400,11 +402,9 @@ def _act_two(report: DemoReport, first: Any, third: Any) -> Act:
         f"then {report.late_events:,} late events in a second run "
         f"({report.second_run_seconds:.2f} s); {again}",
         (
-            Figure("rate", report.etl_rows_per_s, "rows/s"),
+            Figure("rate", report.etl_rows_per_s, "rows/s", note=f"{first.ratio:.1f} : 1 in to out"),
             Figure("8.6 billion events", report.etl_full_day_hours, "h", 3, note="at that rate"),
-            Figure(
-                "append to fresh=True", report.fresh_ms, "ms", 100, note=f"{first.ratio:.1f} : 1 in to out"
-            ),
+            Figure("append to fresh=True", report.fresh_ms, "ms", 100),
         ),
     )
 

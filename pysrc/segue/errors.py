@@ -53,6 +53,8 @@ class StorageError(Error, OSError):
     def __init__(self, message: str, path: str = "", errno: int = 0) -> None:
         # OSError formats itself as "[Errno n] strerror: 'filename'" from these three.
         super().__init__(errno, message, path)
+        self.path = path
+        """The file or folder."""
 
 
 class CorruptionError(Error, OSError):

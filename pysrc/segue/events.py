@@ -260,6 +260,19 @@ class Events:
             A column is missing, unknown, of the wrong type, or null where it must not be.
         InvalidError
             The token was used before with other content.
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile
+        >>> db = segue.open(tempfile.mkdtemp())
+        >>> schema = pa.schema({"user": pa.int64(), "page": pa.string(), "at": pa.timestamp("us")})
+        >>> views = db.create_events("views", schema, key="user", time="at")
+        >>> views.append_batch([{"user": 7, "page": "home", "at": 10}, {"user": 8, "page": "cart", "at": 11}])
+        (1, 2)
+        >>> more = {"user": [7], "page": ["cart"], "at": [12]}
+        >>> views.append_batch(more, token="file 17"), views.append_batch(more, token="file 17")
+        ((3, 3), (3, 3))
+        >>> db.close()
         """
         if token is not None and (not isinstance(token, str) or not token):
             raise InvalidError(f"token={token!r} is no token; give a string, or None for no token")
@@ -298,6 +311,19 @@ class Events:
             Without a key: by time, then sequence (an external sort). Otherwise the order is unspecified.
         limit
             At most so many rows; None for all.
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile
+        >>> db = segue.open(tempfile.mkdtemp())
+        >>> schema = pa.schema({"user": pa.int64(), "page": pa.string(), "at": pa.timestamp("us")})
+        >>> views = db.create_events("views", schema, key="user", time="at")
+        >>> _ = views.append_batch({"user": [7, 8, 7], "page": ["home", "home", "cart"], "at": [10, 11, 12]})
+        >>> views.scan(key=7, columns=["page"], descending=True, limit=1).to_arrow().to_pydict()
+        {'page': ['cart']}
+        >>> [batch.num_rows for batch in views.scan(since=11).batches()]
+        [2]
+        >>> db.close()
         """
         return self.snapshot().scan(key, since, until, columns, descending, ordered, limit)
 

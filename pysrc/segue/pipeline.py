@@ -383,6 +383,25 @@ class Job:
             Another run into the same table is under way.
         SchemaError
             A dimension lost a column, or the table has other columns.
+
+        Examples
+        --------
+        >>> import pyarrow as pa, segue, tempfile
+        >>> db = segue.open(tempfile.mkdtemp())
+        >>> schema = pa.schema({"user": pa.int64(), "song": pa.int64(), "at": pa.timestamp("us")})
+        >>> plays = db.create_events("plays", schema, key="user", time="at")
+        >>> _ = plays.append_batch({"user": [7, 8, 7], "song": [1, 2, 9], "at": [0, 1, 2]})
+        >>> db.put_dimension("songs", {"song": [1, 2], "title": ["So What", "Naima"]}, key="song")
+        >>> job = (
+        ...     db.pipeline("plays").repartition(4, "user").join(segue.broadcast("songs"), on="song")
+        ...     .sort_within_partitions("at").write("fact_plays", partition_by="month")
+        ... )
+        >>> report = job.run()
+        >>> report.rows_in, report.rows_out, job.run().up_to_date  # song 9 is none of the dimension
+        (3, 2, True)
+        >>> db.sql("SELECT title FROM fact_plays ORDER BY song").fetchall()
+        [('So What',), ('Naima',)]
+        >>> db.close()
         """
         if engine == "spark":
             raise UnsupportedError('engine="spark" comes in a later version; use engine="native"')

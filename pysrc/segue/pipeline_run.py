@@ -1,6 +1,6 @@
 """One run of a pipeline: from a snapshot of the events to one durable commit in the warehouse.
 
-The order of the steps is what makes a run repeatable (design, decision 4):
+The order of the steps is what makes a run repeatable (docs/decisions/0002):
 
 1. the table's lock is taken; a torn log is repaired, files of runs that died are removed;
 2. a snapshot is taken, then the events are synced: the range is everything above the table's
