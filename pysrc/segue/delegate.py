@@ -81,6 +81,8 @@ def _message(error: duckdb.Error, statement: str) -> str:
     message = str(details.get("exception_message", text)).split("\n\nPossible solutions")[0].strip()
     # What a statement is bound over is a view without rows, which DuckDB calls by another name.
     message = re.sub(r'^Values list "', 'Table "', message)
+    if "file system operations are disabled" in message:
+        message += "; files are tables of segue.sql(statement, tables={name: path})"
     position = str(details.get("position", ""))
     if statement and position.isdigit() and int(position) <= len(statement.encode()):
         before = statement.encode()[: int(position)].decode("utf-8", "replace")
