@@ -147,6 +147,11 @@ def test_types_and_formats_do_not_apply_where_a_file_has_types(tmp_path: Path) -
     pq.write_table(table, file)
     asked = ["ingest", tmp_path / "shop", file, "--table", "orders", "--key", "customer", "--time", "at"]
     assert "--type amount is for CSV and NDJSON" in error_of(*asked, "--type", "amount=string")
+    stream = tmp_path / "orders.arrows"
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    asked[2] = stream
+    assert "--type amount is for CSV and NDJSON" in error_of(*asked, "--type", "amount=string")
     assert "which needs no --time-format" in error_of(*asked, "--time-format", "%Y")
     run(*asked)
 

@@ -193,7 +193,7 @@ def _check_flat(path: Path, field: pa.Field) -> None:
 
 def _check_types(source: Source, found: pa.Schema, types: Mapping[str, pa.DataType]) -> None:
     for name in types:
-        if source.format in ("parquet", "arrow"):
+        if source.format not in ("csv", "tsv", "ndjson"):
             raise InvalidError(
                 f"{source.path}: --type {name} is for CSV and NDJSON; the columns of a {source.format} file "
                 "have types of their own"
