@@ -15,6 +15,8 @@ std::string DirName(std::string_view path) {
   return std::string(path.substr(0, slash == 0 ? 1 : slash));
 }
 
+void Env::ReleaseTail([[maybe_unused]] const std::string& path, [[maybe_unused]] uint64_t offset) {}
+
 Status Env::RemoveGradually(const std::string& path, [[maybe_unused]] const std::function<bool()>& hurry) {
   return Remove(path);
 }

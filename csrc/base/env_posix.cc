@@ -605,6 +605,20 @@ class PosixEnv final : public Env {
     return IoError("remove", path, errno);
   }
 
+  void ReleaseTail(const std::string& path, uint64_t offset) override {
+#if defined(FALLOC_FL_PUNCH_HOLE)
+    const Descriptor file(OpenRetry(path, O_RDWR));
+    struct stat info;
+    if (file.get() < 0 || ::fstat(file.get(), &info) != 0) return;
+    const auto begin = static_cast<off_t>((offset + 4095) / 4096 * 4096);
+    if (begin >= info.st_size) return;
+    const int result = ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, info.st_size - begin);
+    static_cast<void>(result);
+#else
+    Env::ReleaseTail(path, offset);
+#endif
+  }
+
   Status RemoveGradually(const std::string& path, const std::function<bool()>& hurry) override {
     const Descriptor fd(hurry() ? -1 : OpenRetry(path, O_WRONLY));
     SEGUE_RETURN_IF_ERROR(Remove(path));

@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "base/env.h"
 #include "base/env_mem.h"
+#include "base/large_buffers.h"
 #include "bindings/bindings.h"
 #include "bindings/gated_env.h"
 #include "bindings/gil.h"
@@ -56,6 +57,16 @@ StoreId ParseStoreId(const std::string& bytes) {
   return id;
 }
 
+struct HeldBuffer {
+  explicit HeldBuffer(size_t n) : data(AllocateLarge(n)), bytes(n) {}
+  ~HeldBuffer() { FreeLarge(data, bytes); }
+  HeldBuffer(const HeldBuffer&) = delete;
+  HeldBuffer& operator=(const HeldBuffer&) = delete;
+
+  void* data;
+  size_t bytes;
+};
+
 std::string Bytes(const uint8_t* data, size_t size) { return std::string(reinterpret_cast<const char*>(data), size); }
 
 // A lock that Python can let go at a chosen moment.
@@ -78,6 +89,12 @@ void CheckRange(const MappedFile& file, uint64_t begin, uint64_t n) {
 }
 
 void BindFiles(py::module_& m) {
+  py::class_<HeldBuffer>(m, "LargeBuffer", py::buffer_protocol(), "Memory of AllocateLarge; see csrc/base.")
+      .def(py::init<size_t>(), py::arg("bytes"))
+      .def_buffer([](HeldBuffer& held) {
+        return py::buffer_info(static_cast<uint8_t*>(held.data), static_cast<py::ssize_t>(held.bytes));
+      });
+
   py::class_<WritableFile>(m, "WritableFile")
       .def("append", [](WritableFile& f, const py::bytes& data) { ThrowIfError(f.Append(View(data))); })
       .def("write_back", [](WritableFile& f) { ThrowIfError(f.WriteBack()); })

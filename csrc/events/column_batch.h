@@ -20,19 +20,39 @@
 #include <vector>
 
 #include "base/coding.h"
+#include "base/large_buffers.h"
 #include "events/interner.h"
 #include "events/store_schema.h"
 
 namespace segue {
 
-// std::allocator that leaves new elements uninitialised: buffers are always
-// overwritten, and zeroing them first costs a pass over memory.
+// AddressSanitizer knows the bounds of what malloc gives.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kPages = false;
+#else
+inline constexpr bool kPages = true;
+#endif
+
+// An allocator that leaves new elements uninitialised: buffers are always
+// overwritten, and zeroing them first costs a pass over memory. Large ones go
+// back to the system when they are freed.
 template <typename T>
 struct UninitializedAllocator : std::allocator<T> {
+  UninitializedAllocator() = default;
+  template <typename U>
+  UninitializedAllocator(const UninitializedAllocator<U>& other) noexcept : std::allocator<T>(other) {}  // NOLINT
   template <typename U>
   struct rebind {
     using other = UninitializedAllocator<U>;
   };
+  T* allocate(size_t n) {
+    if (kPages && n >= kLargeBytes / sizeof(T)) return static_cast<T*>(AllocateLarge(n * sizeof(T)));
+    return std::allocator<T>::allocate(n);
+  }
+  void deallocate(T* p, size_t n) noexcept {
+    if (kPages && n >= kLargeBytes / sizeof(T)) return FreeLarge(p, n * sizeof(T));
+    std::allocator<T>::deallocate(p, n);
+  }
   template <typename U>
   void construct(U* p) noexcept {
     ::new (static_cast<void*>(p)) U;

@@ -27,7 +27,7 @@ struct CompactionRules {
   uint64_t settled_fan_in = 4;              // of one that does not
   size_t most_inputs = 32;                  // of one merge: bounds memory and open files
   size_t crowded = 64;                      // a node of more tables merges at a ratio of 2, and as fast as the disk can
-  uint64_t table_keys = uint64_t{8} << 20;  // a merge's table of so many keys is continued in another one
+  uint64_t table_keys = uint64_t{4} << 20;  // a merge's table of so many keys is continued in another one
   size_t newest = 8;                        // nodes of the newest so many tables still take rows
 };
 

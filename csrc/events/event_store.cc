@@ -324,6 +324,12 @@ Status EventStore::Close() {
   const std::lock_guard manifest_lock(manifest_mutex_);
   const std::lock_guard lock(mutex_);
   if (wal_ && status.ok()) status = wal_->Seal();
+  std::string log;
+  uint64_t log_end = 0;
+  if (wal_ && status.ok()) {
+    log = wal_->path();
+    log_end = wal_->end_offset();
+  }
   wal_.reset();
   unsynced_.clear();
   immutables_.clear();
@@ -333,6 +339,14 @@ Status EventStore::Close() {
   replica_.reset();
   lease_.reset();
   if (!options_.read_only) {
+    // A store at rest takes the space of its events alone.
+    if (!log.empty()) core_->env->ReleaseTail(log, log_end);
+    for (const RetiredWal& retired : retired_wals_) {
+      // One that stays is found again at the next open.
+      const Status ignored = core_->env->Remove(retired.path);
+      static_cast<void>(ignored);
+    }
+    retired_wals_.clear();
     // Snapshots outlive the store, and open their files again when need be, which
     // the next one to open the store would remove. Where no lease can be had, as
     // on a full disk, a scan of theirs may end with an error.

@@ -73,7 +73,7 @@ struct StoreOptions {
   std::shared_ptr<BlockCache> cache;             // shared with other stores, instead of one of cache_bytes
   size_t max_open_files = 256;                   // SSTables open for reading at a time
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours
-  uint64_t table_keys = uint64_t{8} << 20;       // an SSTable of so many distinct keys is continued in another one
+  uint64_t table_keys = uint64_t{4} << 20;       // an SSTable of so many distinct keys is continued in another one
   bool background_compaction = true;
   uint64_t compaction_bytes_per_second = uint64_t{32} << 20;  // written by merges in the background; 0: no limit
   SstOptions sst;
@@ -283,6 +283,7 @@ class EventStore {
   // event_store_compaction.cc
   class Throttle;
   void CompactionLoop();
+  std::vector<std::string> SurplusLogsLocked();
   void ReapLoop();
   std::vector<CompactionPick> CompactionsLocked() const;
   Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
@@ -344,7 +345,8 @@ class EventStore {
   std::atomic<bool> cancel_merge_{false};
   std::atomic<bool> closing_{false};
   std::atomic<uint64_t> merge_bytes_read_{0};
-  std::atomic<uint64_t> merge_rate_{0};  // bytes a second that the merge may write; 0: no limit
+  std::atomic<uint64_t> merge_rate_{0};      // bytes a second that the merge may write; 0: no limit
+  std::atomic<bool> flushes_behind_{false};  // as many memtables wait as may; merges stand still
   std::unique_ptr<FileReaper> reaper_;
 
   std::mutex manifest_mutex_;      // one manifest write at a time; taken before mutex_; guards what follows

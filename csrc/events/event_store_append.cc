@@ -70,6 +70,7 @@ Status EventStore::OpenWalLocked(size_t payload) {
 void EventStore::SealMemtableLocked() {
   immutables_.push_back(
       {std::move(memtable_), wal_, wal_->path(), last_seq_, next_generation_, std::move(memtable_tokens_)});
+  flushes_behind_ = immutables_.size() >= options_.max_immutable;
   unsynced_.push_back(std::move(wal_));
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   memtable_tokens_.clear();

@@ -35,24 +35,27 @@ constexpr std::chrono::milliseconds kThrottlePause(5);
 
 }  // namespace
 
-// Holds a merge to merge_rate_.
+// Holds a merge to merge_rate_, and makes it stand still while writers wait for flushes.
 class EventStore::Throttle {
  public:
   explicit Throttle(const EventStore* store) : store_(store) {}
 
   // After `bytes` in all.
-  void Wait(uint64_t bytes) const {
+  void Wait(uint64_t bytes) {
     while (!store_->cancel_merge_.load(std::memory_order_relaxed)) {
       const uint64_t rate = store_->merge_rate_.load(std::memory_order_relaxed);
+      if (rate == 0) return;
+      const bool still = store_->flushes_behind_.load(std::memory_order_relaxed);
       const std::chrono::duration<double> taken = Clock::now() - start_;
-      if (static_cast<double>(bytes) <= taken.count() * static_cast<double>(rate) || rate == 0) return;
+      if (!still && static_cast<double>(bytes) <= taken.count() * static_cast<double>(rate)) return;
       std::this_thread::sleep_for(kThrottlePause);
+      if (still) start_ += kThrottlePause;  // not to be made up for
     }
   }
 
  private:
   const EventStore* store_;
-  const Clock::time_point start_ = Clock::now();
+  Clock::time_point start_ = Clock::now();
 };
 
 std::vector<CompactionPick> EventStore::CompactionsLocked() const {
@@ -78,9 +81,14 @@ void EventStore::CompactionLoop() {
       continue;
     }
     const CompactionPick pick = due.front();
+    const bool hurry = pick.crowded || !compact_requests_.empty();
+    if (flushes_behind_ && !hurry) {
+      compaction_cv_.wait(lock);
+      continue;
+    }
     std::vector<std::shared_ptr<const SstReader>> tables;
     for (const size_t input : pick.inputs) tables.push_back(tables_[input]);
-    merge_rate_ = pick.crowded || !compact_requests_.empty() ? 0 : options_.compaction_bytes_per_second;
+    merge_rate_ = hurry ? 0 : options_.compaction_bytes_per_second;
     compacting_ = true;
     merge_bytes_read_ = 0;
     cancel_merge_ = false;
@@ -105,6 +113,16 @@ void EventStore::CompactionLoop() {
   }
 }
 
+// What a burst of events left: writers that have room need no more than one log in reserve.
+std::vector<std::string> EventStore::SurplusLogsLocked() {
+  std::vector<std::string> surplus;
+  while (immutables_.empty() && retired_wals_.size() > 1 && retired_wals_.front().writer.expired()) {
+    surplus.push_back(std::move(retired_wals_.front().path));
+    retired_wals_.erase(retired_wals_.begin());
+  }
+  return surplus;
+}
+
 // Removes files without haste where commits wait for the same disk.
 void EventStore::ReapLoop() {
   LowerThreadPriority(ThreadPriority::kLater);
@@ -112,6 +130,15 @@ void EventStore::ReapLoop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const uint64_t request = reap_requests_;
+    if (const std::vector<std::string> logs = SurplusLogsLocked(); !logs.empty()) {
+      lock.unlock();
+      for (const std::string& log : logs) {
+        // One that stays is found again at the next open.
+        const Status ignored = core_->env->RemoveGradually(log, hurry);
+        static_cast<void>(ignored);
+      }
+      lock.lock();
+    }
     if (reaper_->waiting() > 0) {
       lock.unlock();
       const Status status = reaper_->Reap(hurry);
@@ -166,7 +193,7 @@ Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shar
   if (histogram.rows() == 0) return std::vector<SstMeta>();
   const WindowSplit split(histogram, options_.window_rows, kMostMergeFiles);
   const auto time = static_cast<size_t>(core_->schema.time);
-  const Throttle throttle(this);
+  Throttle throttle(this);
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
                      split.files(), NewTables());
   TableMerger merger(&core_->schema, tables);

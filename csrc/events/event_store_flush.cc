@@ -89,7 +89,7 @@ Result<std::vector<SstMeta>> EventStore::WriteRuns(const std::vector<std::shared
   ColumnData times;
   std::vector<uint32_t> file_of;
   while (order.NextRange(kRangeRows)) {
-    const std::vector<OrderedRows::Entry>& entries = order.entries();
+    const RawVector<OrderedRows::Entry>& entries = order.entries();
     if (split.files() == 1) {
       waiting[0].insert(waiting[0].end(), entries.begin(), entries.end());
     } else {
@@ -155,8 +155,14 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
     tables_.push_back(std::move(table));
   }
   if (!immutables_.empty() && immutables_.front().memtable == immutable.memtable) immutables_.pop_front();
+  flushes_behind_ = immutables_.size() >= options_.max_immutable;
   std::erase(unsynced_, immutable.wal);
   retired_wals_.push_back({immutable.wal_path, immutable.wal});
+  if (compacting_) {
+    // A merge that stands still must not let a window become crowded.
+    const std::vector<CompactionPick> due = CompactionsLocked();
+    if (!due.empty() && due.front().crowded) merge_rate_ = 0;
+  }
   ++counters_.flushes;
   compaction_cv_.notify_all();
 }
@@ -177,15 +183,19 @@ void EventStore::FlushLoop() {
   for (;;) {
     flush_cv_.wait(lock, [this] { return stop_ || (!immutables_.empty() && flush_error_.ok()); });
     if (stop_) return;
-    const Immutable immutable = immutables_.front();
+    Immutable immutable = immutables_.front();
     flushing_since_ = Clock::now();
     lock.unlock();
-    const Status status = FlushOne(immutable);
+    const Status status = FlushOne(std::move(immutable));
     lock.lock();
     if (status.ok()) {
       flush_error_ = Status();
       const Clock::duration took = Clock::now() - flushing_since_;
       flush_time_ = (3 * flush_time_ + took) / 4;
+      if (immutables_.empty() && retired_wals_.size() > 1) {
+        ++reap_requests_;
+        reap_cv_.notify_all();
+      }
     } else {
       flush_error_ = status;
       lock.unlock();
@@ -206,9 +216,10 @@ void EventStore::MergeLoop() {
   LowerThreadPriority(ThreadPriority::kSoon);
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    const std::shared_ptr<Memtable> memtable = memtable_;
+    std::shared_ptr<Memtable> memtable = memtable_;
     lock.unlock();
     const bool merged = memtable->MergeOnce();
+    memtable.reset();  // not held while this thread waits: it may be the last to hold it
     lock.lock();
     if (!merged && !stop_) merge_cv_.wait(lock);
   }

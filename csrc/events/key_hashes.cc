@@ -6,7 +6,7 @@ namespace segue {
 
 namespace {
 
-inline void Push(uint64_t hash, std::vector<uint64_t>* out) {
+inline void Push(uint64_t hash, RawVector<uint64_t>* out) {
   if (out->empty() || out->back() != hash) out->push_back(hash);
 }
 
@@ -20,7 +20,7 @@ T ByteSwap(T value) {
 
 // EncodeKey of one integer column, without the string.
 template <typename T>
-void Integers(const ColumnData& column, bool is_signed, size_t begin, size_t end, std::vector<uint64_t>* out) {
+void Integers(const ColumnData& column, bool is_signed, size_t begin, size_t end, RawVector<uint64_t>* out) {
   const T sign = is_signed ? static_cast<T>(T{1} << (sizeof(T) * 8 - 1)) : T{0};
   T previous{};
   for (size_t row = begin; row < end; ++row) {
@@ -35,7 +35,7 @@ void Integers(const ColumnData& column, bool is_signed, size_t begin, size_t end
 }  // namespace
 
 void AppendKeyHashes(const StoreSchema& schema, const ColumnBatch& batch, size_t begin, size_t end,
-                     std::vector<uint64_t>* out) {
+                     RawVector<uint64_t>* out) {
   if (schema.key.size() == 1) {
     const auto c = static_cast<size_t>(schema.key[0]);
     const ColumnData& column = batch.columns[c];

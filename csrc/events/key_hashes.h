@@ -14,6 +14,6 @@ namespace segue {
 // Appends KeyHash(EncodeKey(row)) of rows [begin, end), leaving out one that
 // equals the last hash of *out: of rows sorted by key, each key comes once.
 void AppendKeyHashes(const StoreSchema& schema, const ColumnBatch& batch, size_t begin, size_t end,
-                     std::vector<uint64_t>* out);
+                     RawVector<uint64_t>* out);
 
 }  // namespace segue

@@ -51,8 +51,17 @@ bool Memtable::SortPending(bool all) {
   {
     const std::lock_guard lock(mutex_);
     if (!all && !PendingFullLocked()) return false;
-    skiplists = sealed_;
-    batches = batches_;
+    // No more than fits the cache, however much waits.
+    size_t bytes = 0;
+    const auto pick = [&bytes](const auto& parts, auto* picked) {
+      for (const auto& part : parts) {
+        if (bytes >= kSortBytes) return;
+        bytes += part->memory();
+        picked->push_back(part);
+      }
+    };
+    pick(sealed_, &skiplists);
+    pick(batches_, &batches);
   }
   if (skiplists.empty() && batches.empty()) return false;
   auto run = MemtableRun::Sort(*format_, *interners_, batches, skiplists, &order_);
@@ -105,7 +114,8 @@ Memtable::Runs Memtable::Finish() {
     const std::lock_guard lock(mutex_);
     SealSkipListLocked();
   }
-  SortPending(true);
+  while (MergeRuns() || SortPending(true)) {
+  }
   const std::lock_guard lock(mutex_);
   return runs_;
 }

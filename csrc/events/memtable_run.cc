@@ -9,7 +9,7 @@ namespace segue {
 
 std::shared_ptr<const MemtableRun> MemtableRun::Copy(const OrderedRows& order) {
   auto run = std::shared_ptr<MemtableRun>(new MemtableRun());
-  const std::vector<OrderedRows::Entry>& entries = order.entries();
+  const RawVector<OrderedRows::Entry>& entries = order.entries();
   order.Gather(entries.data(), entries.size(), &run->batch_);
   run->prefixes_.resize(entries.size());
   run->min_seq_ = std::numeric_limits<uint64_t>::max();

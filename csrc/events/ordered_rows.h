@@ -40,7 +40,7 @@ class OrderedRows {
   // many keys share a prefix. False at the end.
   bool NextRange(size_t rows);
 
-  const std::vector<Entry>& entries() const { return entries_; }
+  const RawVector<Entry>& entries() const { return entries_; }
   // Makes `to` the rows of these entries, all columns and sequence numbers.
   void Gather(const Entry* entries, size_t n, ColumnBatch* to) const;
 
@@ -56,10 +56,10 @@ class OrderedRows {
   std::vector<const ColumnBatch*> batches_;
   std::vector<const RawVector<uint64_t>*> prefixes_;
   std::vector<size_t> taken_;  // of each source, by NextRange
-  std::vector<Entry> entries_;
-  std::vector<Entry> unsorted_;
-  std::vector<NarrowEntry> keys_;
-  std::vector<NarrowEntry> scratch_;
+  RawVector<Entry> entries_;
+  RawVector<Entry> unsorted_;
+  RawVector<NarrowEntry> keys_;
+  RawVector<NarrowEntry> scratch_;
 };
 
 }  // namespace segue

@@ -76,7 +76,7 @@ class SstBuilder {
   std::string block_;                         // scratch: the block being written
   ColumnData file_codes_;                     // scratch: a coded column with this file's codes
   std::vector<FileDictionary> dictionaries_;  // one per column; used by coded ones
-  std::vector<uint64_t> key_hashes_;
+  RawVector<uint64_t> key_hashes_;
   std::string index_;
   std::string last_key_;
   int64_t last_time_ = 0;
