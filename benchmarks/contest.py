@@ -17,6 +17,7 @@ from benchmarks.harness import (
     alternate,
     annotate,
 )
+from benchmarks.plan import scale_of
 
 
 class ReplayClock:
@@ -88,7 +89,8 @@ class Contest:
         if reason is not None:
             skipped(config).add(reason)
             pytest.skip(reason)
-        asked = {"threads": config.getoption("threads"), "scale": config.getoption("scale"), **(params or {})}
+        scale = scale_of(config, self._request.node.nodeid)
+        asked = {"threads": config.getoption("threads"), "scale": scale, **(params or {})}
         results = self._measured(contenders, asked, rounds)
         measured = results[contender.name]
         if measured.failure:

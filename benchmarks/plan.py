@@ -11,6 +11,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+SCALES = ("small", "medium", "large")
+
+
+def scale_of(config: pytest.Config, test: str) -> str:
+    """Return the scale of a test by its id: that of the last ``--scale-of`` that fits, or ``--scale``."""
+    scale: str = config.getoption("scale")
+    for word, other in map(split_scale_of, config.getoption("scale_of")):
+        if word in test:
+            scale = other
+    return scale
+
+
+def split_scale_of(text: str) -> tuple[str, str]:
+    """Split ``WORD=SCALE``.
+
+    >>> split_scale_of("test_billion=large")
+    ('test_billion', 'large')
+    """
+    word, _, scale = text.rpartition("=")
+    if not word or scale not in SCALES:
+        raise pytest.UsageError(f"--scale-of {text}: give WORD=SCALE, SCALE one of {', '.join(SCALES)}")
+    return word, scale
+
+
 BYTES_PER_ROW = {
     "events": 33,
     "events.parquet": 15,

@@ -130,7 +130,7 @@ class SegueStore(Store):
         self.flush()
         while True:
             stats = self.events.stats()
-            if not (stats.immutable_memtables or stats.compaction_pending_bytes):
+            if not (stats.immutable_memtables or stats.compaction_pending_bytes or stats.retired_tables):
                 return
             time.sleep(0.02)
 

@@ -35,7 +35,7 @@ def test_one_billion_rows(contest: Contest, contender: Contender, scale: str, re
         "facts": str(data.facts_of(database)),
         "dimensions": str(database / "dimensions"),
         "rows": ROWS,
-        "repeats": 3,
+        "repeats": 2,
         "names": ["top-artists"],
     }
     contest("query/billion", CONTENDERS, contender, params=params, unit="s", rounds=1, **FACTS)

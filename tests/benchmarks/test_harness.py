@@ -147,9 +147,33 @@ def test_a_suite_replays_alternated_samples(tmp_path: Path):
 def test_a_large_scale_says_first_what_it_takes(tmp_path: Path):
     done = pytest_of(tmp_path, "benchmarks/events", "--scale", "medium", "--collect-only", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
-    plan = done.stdout[done.stdout.index("plan for --scale medium") :]
-    assert "benchmarks.events.test_appends" in plan
+    plan = done.stdout[done.stdout.index("plan: disk") :]
+    assert "benchmarks.events.test_appends, medium" in plan
     assert "GB are free in" in plan
+
+
+def test_some_suites_have_another_scale(tmp_path: Path):
+    asked = ("--scale", "small", "--scale-of", "test_reads=large", "--scale-of", "absent=medium")
+    done = pytest_of(tmp_path, "benchmarks/events", *asked, "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = done.stdout[done.stdout.index("plan: disk") :]
+    assert "benchmarks.events.test_reads, large" in plan
+    assert "benchmarks.events.test_appends" not in plan, "scale small needs no plan"
+
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(
+        "def test_one(scale): assert scale == 'large'\ndef test_two(scale): assert scale == 'small'\n"
+    )
+    (tmp_path / "conftest.py").write_text("from benchmarks.conftest import *\n")
+    done = pytest_of(tmp_path, str(suite), "--scale-of", "test_one=medium", "--scale-of", "_one=large")
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["large", "=large", "test_reads=huge"])
+def test_a_mistaken_scale_is_told_before_anything_runs(tmp_path: Path, wrong: str):
+    done = pytest_of(tmp_path, "benchmarks/events", "--scale-of", wrong, "--collect-only", "-q")
+    assert done.returncode == 4
+    assert f"--scale-of {wrong}: give WORD=SCALE" in done.stderr
 
 
 def test_suites_need_no_peers(tmp_path: Path):
