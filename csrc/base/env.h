@@ -117,7 +117,7 @@ class Env {
   // at once makes syncs of other files wait 30 ms. The name goes first. Content
   // that has another name, or that somebody has open, is left alone.
   virtual Status RemoveGradually(const std::string& path, const std::function<bool()>& hurry);
-  // Gives back the disk space of a file's bytes from `offset` on, which read as zeros from then on; the size
+  // Gives back the disk space of whole pages from `offset` on, which read as zeros from then on; the size
   // stays. A hint: where that cannot be done, nothing happens.
   virtual void ReleaseTail(const std::string& path, uint64_t offset);
   virtual Status SyncDir(const std::string& dir) = 0;

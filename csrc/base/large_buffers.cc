@@ -59,10 +59,7 @@ class Kept {
   std::array<void*, 32> lists_{};
 };
 
-Kept& TheKept() {
-  static Kept* const kept = new Kept;  // never destroyed: arrays may be freed at exit
-  return *kept;
-}
+Kept* const kKept = new Kept;  // never destroyed: arrays may be freed at exit
 
 }  // namespace
 
@@ -70,7 +67,7 @@ void* AllocateLarge(size_t bytes) {
   const size_t size = Rounded(bytes);
   if (size < bytes) throw std::bad_alloc();
   if (size <= kLargestKept) {
-    if (void* const kept = TheKept().Take(size)) return kept;
+    if (void* const kept = kKept->Take(size)) return kept;
   }
   void* const buffer = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (buffer == MAP_FAILED) throw std::bad_alloc();
@@ -79,7 +76,7 @@ void* AllocateLarge(size_t bytes) {
 
 void FreeLarge(void* buffer, size_t bytes) noexcept {
   const size_t size = Rounded(bytes);
-  if (size <= kLargestKept && TheKept().Put(buffer, size)) return;
+  if (size <= kLargestKept && kKept->Put(buffer, size)) return;
   ::munmap(buffer, size);
 }
 

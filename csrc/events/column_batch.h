@@ -27,7 +27,14 @@
 namespace segue {
 
 // AddressSanitizer knows the bounds of what malloc gives.
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SEGUE_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SEGUE_ADDRESS_SANITIZER
+#endif
+#if defined(SEGUE_ADDRESS_SANITIZER)
 inline constexpr bool kPages = false;
 #else
 inline constexpr bool kPages = true;
@@ -46,11 +53,11 @@ struct UninitializedAllocator : std::allocator<T> {
     using other = UninitializedAllocator<U>;
   };
   T* allocate(size_t n) {
-    if (kPages && n >= kLargeBytes / sizeof(T)) return static_cast<T*>(AllocateLarge(n * sizeof(T)));
+    if (kPages && n * sizeof(T) >= kLargeBytes) return static_cast<T*>(AllocateLarge(n * sizeof(T)));
     return std::allocator<T>::allocate(n);
   }
   void deallocate(T* p, size_t n) noexcept {
-    if (kPages && n >= kLargeBytes / sizeof(T)) return FreeLarge(p, n * sizeof(T));
+    if (kPages && n * sizeof(T) >= kLargeBytes) return FreeLarge(p, n * sizeof(T));
     std::allocator<T>::deallocate(p, n);
   }
   template <typename U>

@@ -44,15 +44,50 @@ void SortBySize(const std::vector<ManifestTable>& tables, std::vector<size_t>* p
   });
 }
 
-// How many of the smallest tables to merge at this ratio; 0: none.
-size_t SimilarTables(const std::vector<ManifestTable>& tables, const std::vector<size_t>& by_size, uint64_t ratio,
-                     size_t most) {
+// What is merged as a whole: a table, or tables of disjoint keys that continue
+// each other. Counted one by one, the latter would be similar to each other, and
+// due again as soon as they are merged.
+struct Unit {
+  std::vector<size_t> places;
+  uint64_t bytes = 0;
+
+  void Add(const std::vector<ManifestTable>& tables, size_t place) {
+    places.push_back(place);
+    bytes += tables[place].file_size;
+  }
+};
+
+// The smallest first.
+std::vector<Unit> UnitsOf(const std::vector<ManifestTable>& tables, std::vector<size_t> places, uint64_t table_keys) {
+  std::sort(places.begin(), places.end(), [&](size_t a, size_t b) {
+    return std::tie(tables[a].first_key, tables[a].file_number) < std::tie(tables[b].first_key, tables[b].file_number);
+  });
+  std::vector<Unit> chains;  // of tables that are full, or may be
+  std::vector<Unit> units;
+  for (const size_t place : places) {
+    const bool full = tables[place].rows >= table_keys;
+    const auto before = std::find_if(chains.begin(), chains.end(), [&](const Unit& chain) {
+      return tables[chain.places.back()].last_key < tables[place].first_key;
+    });
+    Unit& unit = !full ? units.emplace_back() : before == chains.end() ? chains.emplace_back() : *before;
+    unit.Add(tables, place);
+  }
+  std::move(chains.begin(), chains.end(), std::back_inserter(units));
+  std::stable_sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) { return a.bytes < b.bytes; });
+  return units;
+}
+
+// How many of the smallest units to merge at this ratio; 0: none.
+size_t SimilarUnits(const std::vector<Unit>& units, uint64_t ratio, size_t most_tables) {
   size_t take = 0;
+  size_t count = 0;
   uint64_t total = 0;
-  for (size_t n = 1; n <= std::min(most, by_size.size()); ++n) {
-    const uint64_t largest = tables[by_size[n - 1]].file_size;
-    total += largest;
-    if (n > 1 && total / ratio >= largest) take = n;
+  for (size_t n = 1; n <= units.size(); ++n) {
+    const Unit& largest = units[n - 1];
+    count += largest.places.size();
+    if (count > most_tables) break;
+    total += largest.bytes;
+    if (n > 1 && total / ratio >= largest.bytes) take = n;
   }
   return take;
 }
@@ -85,23 +120,29 @@ std::vector<CompactionPick> DueCompactions(const std::vector<ManifestTable>& tab
   }
   std::vector<CompactionPick> picks;
   for (auto& [group, places] : groups) {
-    SortBySize(tables, &places);
     const bool crowded = places.size() > rules.crowded;
     const bool active =
         std::any_of(newest.begin(), newest.end(), [&](size_t i) { return NodeOf(tables[i], window) == group.first; });
     const uint64_t ratio = crowded ? 2 : active ? rules.fan_in : rules.settled_fan_in;
-    const size_t take = SimilarTables(tables, places, ratio, rules.most_inputs);
-    const auto end = places.begin() + static_cast<ptrdiff_t>(take);
-    if (take > 0) {
-      picks.push_back(Make(tables, {places.begin(), end}));
-      picks.back().crowded = crowded;
+    const std::vector<Unit> units = UnitsOf(tables, places, rules.table_keys);
+    const size_t take = SimilarUnits(units, ratio, rules.most_inputs);
+    std::vector<size_t> inputs;
+    for (size_t n = 0; n < units.size(); ++n) {
+      for (const size_t place : units[n].places) {
+        if (n < take) {
+          inputs.push_back(place);
+        } else if (MostlyExpired(tables[place], window)) {
+          picks.push_back(Make(tables, {place}));
+        }
+      }
     }
-    for (auto place = end; place != places.end(); ++place) {
-      if (MostlyExpired(tables[*place], window)) picks.push_back(Make(tables, {*place}));
-    }
+    if (inputs.empty()) continue;
+    picks.push_back(Make(tables, std::move(inputs)));
+    picks.back().crowded = crowded;
   }
-  // More tables cost each read more; of as many, the cheaper merge first.
+  // Crowded ones do not wait. More tables cost each read more; of as many, the cheaper merge first.
   std::stable_sort(picks.begin(), picks.end(), [](const CompactionPick& a, const CompactionPick& b) {
+    if (a.crowded != b.crowded) return a.crowded;
     return a.inputs.size() != b.inputs.size() ? a.inputs.size() > b.inputs.size() : a.bytes < b.bytes;
   });
   return picks;

@@ -200,6 +200,9 @@ Result<StoreStats> EventStore::Stats() {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     stats = counters_;
+    for (const std::string& error : background_errors_) {
+      if (stats.background_error.empty()) stats.background_error = error;
+    }
     stats.commits = commits_.Buckets();
     stats.longest_commit_ns = commits_.longest();
     stats.ns_open =
@@ -318,17 +321,19 @@ Status EventStore::Close() {
   cancel_merge_ = true;
   compaction_cv_.notify_all();
   reap_cv_.notify_all();
+  const bool opened = !threads_.empty();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   // After a manifest that somebody is writing: the next owner of the store must not find it replaced.
   const std::lock_guard manifest_lock(manifest_mutex_);
   const std::lock_guard lock(mutex_);
   if (wal_ && status.ok()) status = wal_->Seal();
-  std::string log;
-  uint64_t log_end = 0;
-  if (wal_ && status.ok()) {
-    log = wal_->path();
-    log_end = wal_->end_offset();
+  std::vector<std::pair<std::string, uint64_t>> logs;  // sealed, and where their records end
+  if (opened && status.ok()) {
+    if (wal_) logs.emplace_back(wal_->path(), wal_->end_offset());
+    for (const Immutable& immutable : immutables_) {
+      if (immutable.wal) logs.emplace_back(immutable.wal_path, immutable.wal->end_offset());
+    }
   }
   wal_.reset();
   unsynced_.clear();
@@ -340,8 +345,9 @@ Status EventStore::Close() {
   lease_.reset();
   if (!options_.read_only) {
     // A store at rest takes the space of its events alone.
-    if (!log.empty()) core_->env->ReleaseTail(log, log_end);
+    for (const auto& [log, end] : logs) core_->env->ReleaseTail(log, end);
     for (const RetiredWal& retired : retired_wals_) {
+      if (!opened) break;  // an open that failed changes nothing
       // One that stays is found again at the next open.
       const Status ignored = core_->env->Remove(retired.path);
       static_cast<void>(ignored);

@@ -3,7 +3,7 @@
 //   append ─► WAL ─► memtable (skiplist + sorted runs) ─flush─► SSTables
 //
 // Files of a store directory: MANIFEST (what it consists of), LOCK (one writer),
-// wal-NNNNNN.log (by generation; blocks of retired ones are reused), sst-NNNNNN.sst.
+// wal-NNNNNN.log (by generation; retired ones are reused or removed), sst-NNNNNN.sst.
 //
 // Thread safety: every method may be called from any thread. Writers take
 // mutex_ for the copy into WAL and memtable only; callers that wait for
@@ -12,7 +12,7 @@
 // Invariants:
 //  1. Sequence numbers are consecutive in the order of the WAL; a batch is one
 //     record, so it is recovered whole or not at all.
-//  2. One WAL file backs one memtable; its blocks are reused only after the
+//  2. One WAL file backs one memtable; it is reused or removed only after the
 //     manifest names the SSTable that holds its rows and no longer the WAL.
 //  3. synced_seq_ = s means: all rows up to s survive power loss.
 //  4. After a failed WAL sync nothing is written any more (poison_): the kernel
@@ -157,7 +157,7 @@ struct StoreStats {
   // Of the block cache, which several stores may share:
   uint64_t cache_bytes = 0;
   uint64_t cache_capacity = 0;
-  std::string background_error;
+  std::string background_error;  // of work that failed when it was last tried
 };
 
 struct SequenceRange {
@@ -275,7 +275,10 @@ class EventStore {
                     std::vector<std::shared_ptr<const SstReader>> tables);
   NewTable NewTables();  // for a TableWriter
   Status OpenTables(const std::vector<SstMeta>& metas, std::vector<std::shared_ptr<const SstReader>>* tables);
-  void ReportBackgroundError(const Status& status, const char* consequence);
+  // Background work that can fail, each of which has one error at a time.
+  enum Work : uint8_t { kFlushes, kSyncs, kMerges, kRemovals, kWorks };
+  // Takes mutex_. An error that lasts is told once.
+  void ReportBackgroundError(Work work, const Status& status, const char* consequence);
   void FlushLoop();
   void MergeLoop();
   void IntervalLoop();
@@ -329,6 +332,7 @@ class EventStore {
   Clock::time_point flushing_since_;               // when the flush of the oldest immutable one began
   Clock::duration flush_time_;                     // of one memtable: moving average, at first a guess
   StoreStats counters_;
+  std::array<std::string, kWorks> background_errors_;
   bool compacting_ = false;                   // the compaction thread merges tables
   size_t compaction_pauses_ = 0;              // who wants it to stand still
   std::multiset<uint64_t> compact_requests_;  // Compact() calls under way: up to which sequence
@@ -345,7 +349,7 @@ class EventStore {
   std::atomic<bool> cancel_merge_{false};
   std::atomic<bool> closing_{false};
   std::atomic<uint64_t> merge_bytes_read_{0};
-  std::atomic<uint64_t> merge_rate_{0};      // bytes a second that the merge may write; 0: no limit
+  std::atomic<bool> merge_urgent_{false};    // the merge waits for nothing
   std::atomic<bool> flushes_behind_{false};  // as many memtables wait as may; merges stand still
   std::unique_ptr<FileReaper> reaper_;
 

@@ -327,7 +327,7 @@ void EventStore::IntervalLoop() {
     lock.lock();
     if (!status.ok()) {
       lock.unlock();
-      ReportBackgroundError(status, "nothing is appended any more, as what was written before may be lost");
+      ReportBackgroundError(kSyncs, status, "nothing is appended any more, as what was written before may be lost");
       return;
     }
   }

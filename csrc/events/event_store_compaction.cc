@@ -5,7 +5,8 @@
 // by table_writer.h. The merge takes mutex_ at its beginning and its end only,
 // so a writer never waits for a thread that the system has set aside.
 //
-// Another thread removes the files that merges and expiry leave behind.
+// Another thread removes the files that merges and expiry leave behind, and logs
+// that are needed no more.
 //
 // Order on disk: new tables synced, folder synced, manifest replaced; then the
 // old tables are retired, to be removed when nobody reads them.
@@ -35,21 +36,23 @@ constexpr std::chrono::milliseconds kThrottlePause(5);
 
 }  // namespace
 
-// Holds a merge to merge_rate_, and makes it stand still while writers wait for flushes.
+// Holds a merge to its rate, and makes it stand still while writers wait for
+// flushes; not one that is urgent.
 class EventStore::Throttle {
  public:
   explicit Throttle(const EventStore* store) : store_(store) {}
 
   // After `bytes` in all.
   void Wait(uint64_t bytes) {
-    while (!store_->cancel_merge_.load(std::memory_order_relaxed)) {
-      const uint64_t rate = store_->merge_rate_.load(std::memory_order_relaxed);
-      if (rate == 0) return;
+    const auto rate = static_cast<double>(store_->options_.compaction_bytes_per_second);
+    while (!store_->cancel_merge_.load(std::memory_order_relaxed) &&
+           !store_->merge_urgent_.load(std::memory_order_relaxed)) {
       const bool still = store_->flushes_behind_.load(std::memory_order_relaxed);
-      const std::chrono::duration<double> taken = Clock::now() - start_;
-      if (!still && static_cast<double>(bytes) <= taken.count() * static_cast<double>(rate)) return;
+      const Clock::time_point now = Clock::now();
+      const std::chrono::duration<double> taken = now - start_;
+      if (!still && (rate == 0 || static_cast<double>(bytes) <= taken.count() * rate)) return;
       std::this_thread::sleep_for(kThrottlePause);
-      if (still) start_ += kThrottlePause;  // not to be made up for
+      if (still) start_ += Clock::now() - now;  // not to be made up for
     }
   }
 
@@ -81,14 +84,14 @@ void EventStore::CompactionLoop() {
       continue;
     }
     const CompactionPick pick = due.front();
-    const bool hurry = pick.crowded || !compact_requests_.empty();
-    if (flushes_behind_ && !hurry) {
+    const bool urgent = pick.crowded || !compact_requests_.empty();
+    if (flushes_behind_ && !urgent) {
       compaction_cv_.wait(lock);
       continue;
     }
     std::vector<std::shared_ptr<const SstReader>> tables;
     for (const size_t input : pick.inputs) tables.push_back(tables_[input]);
-    merge_rate_ = hurry ? 0 : options_.compaction_bytes_per_second;
+    merge_urgent_ = urgent;
     compacting_ = true;
     merge_bytes_read_ = 0;
     cancel_merge_ = false;
@@ -104,9 +107,12 @@ void EventStore::CompactionLoop() {
     reap_cv_.notify_all();
     if (compaction_error_.ok()) {
       retry = std::chrono::seconds(0);
+      background_errors_[kMerges].clear();
     } else {
       // Nothing is lost but the work. A full disk may get room.
-      counters_.background_error = status.message();
+      lock.unlock();
+      ReportBackgroundError(kMerges, status, "the tables stay as they are, and the merge is tried again");
+      lock.lock();
       retry = std::min(kLongestRetry, retry * 2 + std::chrono::seconds(1));
       compaction_cv_.wait_for(lock, retry, [this] { return stop_ || compaction_error_.ok(); });
     }
@@ -130,20 +136,17 @@ void EventStore::ReapLoop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const uint64_t request = reap_requests_;
-    if (const std::vector<std::string> logs = SurplusLogsLocked(); !logs.empty()) {
+    const std::vector<std::string> logs = SurplusLogsLocked();
+    if (!logs.empty() || reaper_->waiting() > 0) {
       lock.unlock();
+      Status status = reaper_->Reap(hurry);
       for (const std::string& log : logs) {
         // One that stays is found again at the next open.
-        const Status ignored = core_->env->RemoveGradually(log, hurry);
-        static_cast<void>(ignored);
+        if (Status removed = core_->env->RemoveGradually(log, hurry); !removed.ok()) status = std::move(removed);
       }
+      if (!status.ok()) ReportBackgroundError(kRemovals, status, "the file takes space until it can be removed");
       lock.lock();
-    }
-    if (reaper_->waiting() > 0) {
-      lock.unlock();
-      const Status status = reaper_->Reap(hurry);
-      lock.lock();
-      if (!status.ok()) counters_.background_error = status.message();
+      if (status.ok()) background_errors_[kRemovals].clear();
     }
     reap_answers_ = request;
     reap_cv_.notify_all();
@@ -269,7 +272,7 @@ Result<uint64_t> EventStore::Compact(const CompactionPoll& poll) {
   std::unique_lock lock(mutex_);
   const auto request = compact_requests_.insert(last_seq_);
   compaction_error_ = Status();
-  merge_rate_ = 0;  // of a merge that is under way
+  merge_urgent_ = true;  // one that is under way
   const uint64_t before = counters_.compaction_bytes_read;
   compaction_cv_.notify_all();
   Status status;

@@ -161,16 +161,17 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
   if (compacting_) {
     // A merge that stands still must not let a window become crowded.
     const std::vector<CompactionPick> due = CompactionsLocked();
-    if (!due.empty() && due.front().crowded) merge_rate_ = 0;
+    if (!due.empty() && due.front().crowded) merge_urgent_ = true;
   }
   ++counters_.flushes;
   compaction_cv_.notify_all();
 }
 
-void EventStore::ReportBackgroundError(const Status& status, const char* consequence) {
+void EventStore::ReportBackgroundError(Work work, const Status& status, const char* consequence) {
   {
     const std::lock_guard lock(mutex_);
-    counters_.background_error = status.message();
+    if (background_errors_[work] == status.message()) return;
+    background_errors_[work] = status.message();
   }
   if (options_.log_error) {
     options_.log_error("event table '" + core_->dir + "': " + status.message() + "; " + consequence);
@@ -190,6 +191,7 @@ void EventStore::FlushLoop() {
     lock.lock();
     if (status.ok()) {
       flush_error_ = Status();
+      background_errors_[kFlushes].clear();
       const Clock::duration took = Clock::now() - flushing_since_;
       flush_time_ = (3 * flush_time_ + took) / 4;
       if (immutables_.empty() && retired_wals_.size() > 1) {
@@ -198,8 +200,11 @@ void EventStore::FlushLoop() {
       }
     } else {
       flush_error_ = status;
+      // One that stands still would hold on to what it has written: a full disk may need that.
+      if (compacting_ && flushes_behind_ && !merge_urgent_) cancel_merge_ = true;
       lock.unlock();
-      ReportBackgroundError(status, "the events stay in memory and in their log, and the flush is tried again");
+      ReportBackgroundError(kFlushes, status,
+                            "the events stay in memory and in their log, and the flush is tried again");
       lock.lock();
     }
     room_cv_.notify_all();
@@ -217,11 +222,12 @@ void EventStore::MergeLoop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     std::shared_ptr<Memtable> memtable = memtable_;
+    const Memtable* const seen = memtable.get();
     lock.unlock();
     const bool merged = memtable->MergeOnce();
     memtable.reset();  // not held while this thread waits: it may be the last to hold it
     lock.lock();
-    if (!merged && !stop_) merge_cv_.wait(lock);
+    if (!merged && !stop_ && memtable_.get() == seen) merge_cv_.wait(lock);
   }
 }
 

