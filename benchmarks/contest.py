@@ -96,6 +96,7 @@ class Contest:
         if measured.failure:
             raise ContenderFailedError(measured.failure)
         samples = measured.seconds if seconds is None else measured.samples_named(seconds)
+        usage = measured.usage if seconds is None else measured.usage_named(seconds)
         self._clock.samples = samples
         self._benchmark.group = group
         self._benchmark.pedantic(self._clock.advance, rounds=len(samples), iterations=1)
@@ -106,7 +107,7 @@ class Contest:
             rows=measured.rows,
             unit=unit,
             seconds=samples,
-            value=None if value is None else {**measured.usage, **measured.extra}[value],
+            value=None if value is None else {**usage, **measured.extra}[value],
             options=contender.options,
             requires=contender.requires,
             role=contender.role,
@@ -115,7 +116,7 @@ class Contest:
             **{
                 "scale": asked["scale"],
                 "threads": asked["threads"],
-                **measured.usage,
+                **usage,
                 **facts,
                 **measured.extra,
                 **(figures(results) if figures is not None else {}),

@@ -50,7 +50,8 @@ class Outcome:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further figures; numbers are reported as the median of the rounds, anything else as in the last.
 
-    Entries named ``*_seconds_each`` hold the samples of another measured part, see ``Contest``.
+    Entries named ``X_seconds_each`` hold the samples of another measured part, see ``Contest``, and
+    ``X_usage`` what it used (``Timer.usage``).
     """
 
 
@@ -92,7 +93,10 @@ class Timer:
 
     def __init__(self, reset_peaks: bool = False) -> None:
         self.seconds: list[float] = []
+        self.usage: dict[str, float | int | None] = {}
+        """Of the parts so far; memory since the first one began, with `reset_peaks`."""
         self._peaks = reset_peaks
+        self._used = meter.Counters()
 
     def __enter__(self) -> Self:
         self._meter = meter.active
@@ -108,9 +112,12 @@ class Timer:
     def __exit__(self, *exc: object) -> None:
         self.seconds.append(time.perf_counter() - self._began)
         if self._meter is not None:
-            self._meter.add_timed(self._meter.counters() - self._before)
+            used = self._meter.counters() - self._before
+            self._meter.add_timed(used)
             if self._peaks:
                 self._meter.watch(False)
+            self._used += used
+            self.usage = self._meter.figures(self._used)
 
 
 @dataclass(frozen=True)
@@ -143,11 +150,10 @@ class Measured:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Figures over the rounds; further lists of samples stay out."""
+        """Figures over the rounds; those of further measured parts stay out."""
         entries = [sample.outcome.extra for sample in self.samples]
-        return _merge(
-            [{k: v for k, v in entry.items() if not k.endswith("_seconds_each")} for entry in entries]
-        )
+        others = ("_seconds_each", "_usage")
+        return _merge([{k: v for k, v in entry.items() if not k.endswith(others)} for entry in entries])
 
     def samples_named(self, name: str) -> list[float]:
         """Return the samples of another measured part, from ``Outcome.extra[name]`` of every round."""
@@ -156,11 +162,22 @@ class Measured:
     @property
     def usage(self) -> dict[str, Any]:
         """Medians over the rounds; for memory the largest."""
-        merged = _merge([sample.usage for sample in self.samples])
-        for name in ("memory_anonymous", "memory_mapped"):
-            known = [sample.usage[name] for sample in self.samples if sample.usage[name] is not None]
-            merged[name] = max(known) if known else None
-        return merged
+        return _merge_usage([sample.usage for sample in self.samples])
+
+    def usage_named(self, name: str) -> dict[str, Any]:
+        """Return what the part with the samples `name` used, or the whole where that was not told apart."""
+        own = name.removesuffix("_seconds_each") + "_usage"
+        parts = [sample.outcome.extra.get(own) for sample in self.samples]
+        known = [part for part in parts if part]
+        return {**self.usage, **_merge_usage(known)} if known else self.usage
+
+
+def _merge_usage(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    merged = _merge(rounds)
+    for name in ("memory_anonymous", "memory_mapped"):
+        known = [usage[name] for usage in rounds if usage[name] is not None]
+        merged[name] = max(known) if known else None
+    return merged
 
 
 class ContenderFailedError(AssertionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import sqlite3
 import statistics
 import subprocess
 import tempfile
@@ -53,7 +54,8 @@ def facts() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "file_system": file_system(Path(tempfile.gettempdir())),
-        "versions": {name: version for name in LIBRARIES if (version := _version(name)) is not None},
+        "versions": {name: version for name in LIBRARIES if (version := _version(name)) is not None}
+        | {"sqlite3": sqlite3.sqlite_version},
     }
 
 

@@ -118,8 +118,11 @@ class Meter:
     def usage(self) -> dict[str, float | int | None]:
         """Figures of the measured parts, or of the whole run if none was marked."""
         used = self._timed if self._timed is not None else self._after - self._before
+        return {"wall_seconds": self._wall, **self.figures(used)}
+
+    def figures(self, used: Counters) -> dict[str, float | int | None]:
+        """Say what was used, and the peaks of memory so far, or since they were reset."""
         return {
-            "wall_seconds": self._wall,
             "cpu_seconds": used.cpu_seconds,
             "read_bytes": used.read_bytes if _PROC else None,
             "written_bytes": max(used.written_bytes, 0) if _PROC else None,

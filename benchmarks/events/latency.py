@@ -45,9 +45,10 @@ def store(work: Path, params: dict[str, Any]) -> Outcome:
         finally:
             stop.set()
             flusher.join()
+        counters = opened.counters()
         digest = Digest()
         opened.add_to(digest)
-    return _outcome(latencies, digest)
+    return _outcome(latencies, digest, counters)
 
 
 def bare(work: Path, params: dict[str, Any]) -> Outcome:
@@ -97,9 +98,9 @@ def _open_loop(items: list[Any], send: Callable[[Any, int], object]) -> list[flo
     return latencies
 
 
-def _outcome(latencies: list[float], digest: Digest) -> Outcome:
+def _outcome(latencies: list[float], digest: Digest, counters: dict[str, int] | None = None) -> Outcome:
     span = len(latencies) / BATCHES_PER_SECOND + latencies[-1]
-    extra: dict[str, Any] = percentiles(latencies)
+    extra: dict[str, Any] = percentiles(latencies) | (counters or {})
     extra["histogram"] = histogram(latencies)
     extra["events_per_second"] = len(latencies) * BATCH_ROWS / span
     extra["latencies"] = len(latencies)

@@ -30,14 +30,15 @@ def last_50(work: Path, params: dict[str, Any]) -> Outcome:
             latencies, found = _ask(store, present)
         _ask(store, absent)
         before = store.counters()
-        absent_latencies, nothing = _ask(store, absent)
+        with (part := Timer(reset_peaks=True)):
+            absent_latencies, nothing = _ask(store, absent)
         after = store.counters()
     if any(nothing):
         raise AssertionError("a user who does not exist has events")
     extra: dict[str, Any] = percentiles(latencies) | percentiles(absent_latencies, "absent_")
     extra["histogram"] = histogram(latencies)
     extra["absent_histogram"] = histogram(absent_latencies)
-    extra["absent_seconds_each"] = thin(absent_latencies)
+    extra["absent_seconds_each"], extra["absent_usage"] = thin(absent_latencies), part.usage
     extra["tables"] = after.get("tables")
     if "bloom_probes" in after:
         probes = after["bloom_probes"] - before["bloom_probes"]

@@ -265,17 +265,7 @@ class RocksStore(Store):
         self.db.close()
 
 
-class _NoTables(Store):
-    """A store of which no suite asks that it flushes."""
-
-    def flush(self) -> None:
-        raise NotImplementedError
-
-    def settle(self) -> None:
-        raise NotImplementedError
-
-
-class LevelStore(_NoTables):
+class LevelStore(Store):
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import plyvel
@@ -308,8 +298,47 @@ class LevelStore(_NoTables):
     def add_to(self, digest: Digest) -> None:
         digest.add_pairs(self.db.iterator())
 
+    def flush(self) -> None:
+        """Do nothing: it has no call for that, and flushes by itself."""
+
+    def settle(self) -> None:
+        """Wait until its files have not changed for a second: it does not tell when it is done."""
+        before: list[tuple[str, int]] = []
+        while (now := self._tables()) != before:
+            before = now
+            time.sleep(1)
+
+    def _tables(self) -> list[tuple[str, int]]:
+        found = []
+        for file in sorted(self.directory.glob("*.ldb")):
+            with contextlib.suppress(FileNotFoundError):  # merged meanwhile
+                found.append((file.name, file.stat().st_size))
+        return found
+
+    def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
+        found = []
+        unkey, unvalue = KEY.unpack, VALUE.unpack
+        for key, value in self.db.iterator(prefix=user.to_bytes(8, "big"), reverse=True):
+            found.append(unkey(key) + unvalue(value))
+            if len(found) == limit:
+                break
+        return found
+
+    def songs(self, found: list[tuple[int, ...]]) -> list[int]:
+        return [row[3] for row in found]
+
     def close(self) -> None:
         self.db.close()
+
+
+class _NoTables(Store):
+    """A store of which no suite asks that it flushes."""
+
+    def flush(self) -> None:
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        raise NotImplementedError
 
 
 class LmdbStore(_NoTables):

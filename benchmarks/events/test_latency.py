@@ -31,13 +31,20 @@ ROCKSDICT = Contender(
     options=OPTIONS["rocksdict"],
     params={"store": "rocksdict"},
 )
+PLYVEL = Contender(
+    "plyvel",
+    "benchmarks.events.latency:store",
+    requires=("plyvel",),
+    options=OPTIONS["plyvel"] + "; it cannot be told to flush",
+    params={"store": "plyvel"},
+)
 BARE = Contender(
     "pwrite+fdatasync",
     "benchmarks.events.latency:bare",
     options="packed events of 28 bytes into a preallocated file; no store, no index",
     role="limit",
 )
-DURABLE = [SEGUE, ROCKSDICT, BARE]
+DURABLE = [SEGUE, ROCKSDICT, PLYVEL, BARE]
 UNSYNCED = [SEGUE, BARE]
 
 

@@ -30,6 +30,13 @@ CONTENDERS = [
         options=OPTIONS["rocksdict"] + "; backward iteration within the prefix, rows unpacked to tuples",
         params={"store": "rocksdict"},
     ),
+    Contender(
+        "plyvel",
+        "benchmarks.events.reads:last_50",
+        requires=("plyvel",),
+        options=OPTIONS["plyvel"] + "; backward iteration within the prefix, rows unpacked to tuples",
+        params={"store": "plyvel"},
+    ),
 ]
 GROUPS = {"events/last-50": ("p99_ms", None), "events/absent": ("absent_p99_ms", "absent_seconds_each")}
 

@@ -25,7 +25,7 @@ CONTENDERS = [
         options=OPTIONS[name],
         params={"store": name},
     )
-    for name in ("segue", "rocksdict")
+    for name in ("segue", "rocksdict", "plyvel")
 ]
 
 

@@ -49,7 +49,7 @@ def statements(work: Path, params: dict[str, Any]) -> Outcome:
             with timer:
                 answer = engine.rows(text)
         hashes.append(f"{name} {len(answer)} {digest(answer)}")
-        extra[f"{name}_seconds_each"] = timer.seconds
+        extra[f"{name}_seconds_each"], extra[f"{name}_usage"] = timer.seconds, timer.usage
         extra |= {f"{name} {key}": value for key, value in engine.figures().items()}
         first = first or timer.seconds
     return Outcome(first, params["rows"], "; ".join(hashes), extra)

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from benchmarks import plan, workloads
+from benchmarks import machine, plan, workloads
 from benchmarks.contest import Contest, skipped
 from benchmarks.harness import Contender
 from benchmarks.plan import Need
@@ -38,7 +38,20 @@ def test_one_billion_rows(contest: Contest, contender: Contender, scale: str, re
         "repeats": 2,
         "names": ["top-artists"],
     }
-    contest("query/billion", CONTENDERS, contender, params=params, unit="s", rounds=1, **FACTS)
+    size = sum(file.stat().st_size for file in data.facts_of(database).rglob("*.parquet"))
+    conditions = {**FACTS, "page_cache": page_cache(size, machine.facts()["memory_bytes"])}
+    contest("query/billion", CONTENDERS, contender, params=params, unit="s", rounds=1, **conditions)
+
+
+def page_cache(size: int, memory: int) -> str:
+    """Say whether files of this size can be warm.
+
+    >>> page_cache(40 << 30, 24 << 30)
+    'not warm: 40 GiB of files, 24 GiB of memory'
+    """
+    if size < 0.75 * memory:
+        return "warm"
+    return f"not warm: {size / 2**30:.0f} GiB of files, {memory / 2**30:.0f} GiB of memory"
 
 
 def why_not(scale: str) -> str | None:
