@@ -155,11 +155,12 @@ class EventStats:
         return self.appended_rows / self.seconds if self.seconds > 0 else 0.0
 
     def __repr__(self) -> str:
-        values = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
-        return f"EventStats({', '.join(values)})"
+        values = [f"{field.name}={getattr(self, field.name)!r}" for field in fields(self)]
+        return f"EventStats({', '.join(values)}, rows_per_second={self.rows_per_second:.0f})"
 
     def __str__(self) -> str:
         names = [field.name for field in fields(self)]
+        names.insert(names.index("appended_rows") + 1, "rows_per_second")
         width = max(map(len, names))
         return "\n".join(f"{name:<{width}}  {_text(name, getattr(self, name))}" for name in names)
 
@@ -176,7 +177,7 @@ def _text(name: str, value: Any) -> str:
         files = max((window.tables for window in value), default=0)
         return f"{len(value)}, with at most {files} files each"
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:,.0f}" if name.endswith("per_second") else f"{value:.2f}"
     if name.endswith(("bytes", "bytes_written", "bytes_read", "capacity")):
         return f"{value:,} ({value / 2**20:.1f} MiB)"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue import _engine
+from segue.errors import CorruptionError
 from segue.events import Events
 
 ROWS = 3000
@@ -121,3 +123,31 @@ def test_long_strings_end_a_batch_early(tmp_path):
         assert sum(batch.num_rows for batch in batches) == 3000
         assert max(batch.nbytes for batch in batches) < 100 << 20
         assert pc.all(pc.equal(pa.chunked_array([batch["text"] for batch in batches]), text)).as_py()
+
+
+def test_zone_maps_spare_what_is_out_of_bounds(tmp_path):
+    """A damaged block is met by those scans alone that need it."""
+    n, block_rows = 4000, 100
+    table = pa.table({"k": range(n), "at": pa.array(range(n)).view(pa.timestamp("us"))})
+    options = {"block_rows": block_rows}
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp("us")})
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os", _options=options) as events:
+        events.append_batch(table)
+        events.flush()
+    (file,) = (tmp_path / "t").glob("*.sst")
+    blocks = _engine.testing.SstReader(str(file)).info()["blocks"]
+    begin = 8 + sum(size for block in blocks[:20] for _, size in block["chunks"])
+    size = sum(size for _, size in blocks[20]["chunks"])
+    data = bytearray(file.read_bytes())
+    for at in range(begin, begin + size):
+        data[at] ^= 0xFF
+    file.write_bytes(data)
+    with Events.open(tmp_path / "t", "t") as events:
+        keys = lambda **bounds: sorted(events.scan(**bounds).to_arrow()["k"].to_pylist())  # noqa: E731
+        assert keys(until=2000) == list(range(2000))
+        assert keys(since=2100) == list(range(2100, n))
+        assert keys(key=1999) == [1999]
+        assert keys(key=2000, until=2000) == [], "the key's block has no such time"
+        for bounds in ({"since": 1950, "until": 2050}, {"key": 2010}, {}):
+            with pytest.raises(CorruptionError, match=file.name):
+                keys(**bounds)

@@ -184,6 +184,20 @@ def test_a_slow_merge_gives_way_to_close(tmp_path):
         assert len(files(tmp_path / "t")) == events.stats().tables, "an unfinished merge leaves nothing"
 
 
+def test_a_merge_keeps_to_its_rate(tmp_path):
+    rate = 1 << 20
+    with create(tmp_path / "t", background_compaction=True, compaction_bytes_per_second=rate) as events:
+        for flush in range(16):
+            add(events, [0], flush * 20_000, 20_000)
+            events.flush()
+        began = time.monotonic()
+        wait_until(lambda: events.stats().compactions > 0)
+        took = time.monotonic() - began
+        written = events.stats().compaction_bytes_written
+        assert written > rate, "long enough to measure"
+        assert took > 0.7 * written / rate
+
+
 def test_compact_on_a_closed_table(tmp_path):
     events = create(tmp_path / "t")
     events.close()

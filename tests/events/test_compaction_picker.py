@@ -200,3 +200,12 @@ def test_a_crowded_window_goes_first():
     picks = testing.due_compactions([*few, *many], DAY, 0)
     assert len(picks) == 2
     assert set(picks[0][0]) <= set(range(40, 110))
+
+
+def test_late_events_leave_the_table_of_a_settled_window_alone():
+    settled = table(1, 10_000, 0, 0)
+    newest = [table(100 + n, 1, 50 * DAY, 50 * DAY, (10_000 + n, 10_000 + n)) for n in range(8)]
+    late = [table(20 + n, 100, 0, 0) for n in range(30)]
+    for arrived in range(len(late)):
+        picks = testing.due_compactions([settled, *newest, *late[:arrived]], DAY, 0)
+        assert all(0 not in chosen for chosen, *_ in picks)

@@ -64,6 +64,8 @@ def test_stats_read_well(events: Events) -> None:
     assert set(stats.stalls) == {"pace", "flush", "log"}
     text = str(stats)
     assert "appended_rows" in text
+    assert f"rows_per_second           {stats.rows_per_second:,.0f}\n" in text
+    assert f"rows_per_second={stats.rows_per_second:.0f})" in repr(stats)
     assert "MiB" in text
     assert "p99=" in text
     assert "log 1 (" in text, "the first append began a log"
@@ -83,7 +85,7 @@ def test_a_writer_that_outruns_the_flush_is_paced_and_told_so(tmp_path: Path) ->
             events.append_batch(data)
             longest = max(longest, time.perf_counter() - begin)
         stalls = events.stats().stalls
-        assert stalls["pace"].count + stalls["flush"].count > 0
+        assert stalls["pace"].count > 0
         assert sum(stall.seconds for stall in stalls.values()) > 0
         assert longest < 5
         assert events.stats().appended_rows == 400_000
