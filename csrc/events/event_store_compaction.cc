@@ -136,20 +136,23 @@ void EventStore::ReapLoop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const uint64_t request = reap_requests_;
-    const std::vector<std::string> logs = SurplusLogsLocked();
-    if (!logs.empty() || reaper_->waiting() > 0) {
+    Status status;
+    if (reaper_->waiting() > 0) {
       lock.unlock();
-      Status status = reaper_->Reap(hurry);
-      for (const std::string& log : logs) {
-        // One that stays is found again at the next open.
-        if (Status removed = core_->env->RemoveGradually(log, hurry); !removed.ok()) status = std::move(removed);
-      }
-      if (!status.ok()) ReportBackgroundError(kRemovals, status, "the file takes space until it can be removed");
+      status = reaper_->Reap(hurry);
       lock.lock();
-      if (status.ok()) background_errors_[kRemovals].clear();
     }
     reap_answers_ = request;
     reap_cv_.notify_all();
+    const std::vector<std::string> logs = SurplusLogsLocked();
+    lock.unlock();
+    for (const std::string& log : logs) {
+      // One that stays is found again at the next open.
+      if (Status removed = core_->env->RemoveGradually(log, hurry); !removed.ok()) status = std::move(removed);
+    }
+    if (!status.ok()) ReportBackgroundError(kRemovals, status, "the file takes space until it can be removed");
+    lock.lock();
+    if (status.ok()) background_errors_[kRemovals].clear();
     const auto asked = [this, request] { return stop_ || reap_requests_ != request; };
     if (reaper_->waiting() > 0) {
       reap_cv_.wait_for(lock, kReapInterval, asked);
