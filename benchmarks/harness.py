@@ -94,7 +94,7 @@ class Timer:
     def __init__(self, reset_peaks: bool = False) -> None:
         self.seconds: list[float] = []
         self.usage: dict[str, float | int | None] = {}
-        """Of the parts so far; memory since the first one began, with `reset_peaks`."""
+        """Of one part, on average so far; memory since the first one began, with `reset_peaks`."""
         self._peaks = reset_peaks
         self._used = meter.Counters()
 
@@ -117,7 +117,7 @@ class Timer:
             if self._peaks:
                 self._meter.watch(False)
             self._used += used
-            self.usage = self._meter.figures(self._used)
+            self.usage = self._meter.figures(self._used.shared(len(self.seconds)))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class Counters:
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, n) + getattr(other, n) for n in self.__dataclass_fields__))
 
+    def shared(self, parts: int) -> Counters:
+        """Return what one of so many parts used, on average."""
+        cpu, *counts = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Counters(cpu / parts, *(count // parts for count in counts))
+
 
 class Meter:
     """Samples memory peaks in a thread; counts processor and io by difference."""
@@ -75,17 +80,17 @@ class Meter:
         self._wall = time.perf_counter() - self._began
         self._after = self.counters()
 
-    def look(self) -> None:
-        """Take one sample of memory now."""
+    def look(self) -> int:
+        """Take one sample of memory now; return its anonymous bytes."""
         anonymous = mapped = 0
         for pid in [os.getpid(), *self._children]:
             here = _resident(pid)
             anonymous, mapped = anonymous + here[0], mapped + here[1]
         with self._lock:
-            if not self._watching:
-                return
-            self._peak_anonymous = max(self._peak_anonymous, anonymous)
-            self._peak_mapped = max(self._peak_mapped, mapped)
+            if self._watching:
+                self._peak_anonymous = max(self._peak_anonymous, anonymous)
+                self._peak_mapped = max(self._peak_mapped, mapped)
+        return anonymous
 
     def reset_peaks(self) -> None:
         """Forget the peaks so far: what set-up took does not count."""

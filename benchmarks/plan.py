@@ -17,7 +17,11 @@ SCALES = ("small", "medium", "large")
 
 
 def scale_of(config: pytest.Config, test: str) -> str:
-    """Return the scale of a test by its id: that of the last ``--scale-of`` that fits, or ``--scale``."""
+    """Return the scale of a test by its id: that of the last ``--scale-of`` that fits, or ``--scale``.
+
+    Parameters of a test do not count, so that the contenders of a group have one scale.
+    """
+    test = test.partition("[")[0]
     scale: str = config.getoption("scale")
     for word, other in map(split_scale_of, config.getoption("scale_of")):
         if word in test:

@@ -59,6 +59,10 @@ def conclude(results: Sequence[Found]) -> int:
             say(f"{what}: {', '.join(names)}")
     if slower or failed:
         return UNUSABLE if failed else SLOWER
+    if skipped := [found.row for found in results if found.comparison is None]:
+        say(f"not compared: {', '.join(skipped)}")
+        if len(skipped) == len(results):
+            return UNUSABLE
     say("no row is slower")
     return 0
 

@@ -24,18 +24,17 @@ if TYPE_CHECKING:
 
 BATCHES_PER_SECOND = 1000
 BATCH_ROWS = 100
-FLUSHES = 4
-"""Asked for during the run, beside those by itself."""
+FLUSH_SECONDS = 1.0
+"""Between flushes that are asked for, beside those by itself: so many tables that merges are due, too."""
 
 
 def store(work: Path, params: dict[str, Any]) -> Outcome:
     table, sent = _input(params)
     with open_store(params["store"], work / "db", params["durability"], Dictionaries(table)) as opened:
-        period = len(sent) / BATCHES_PER_SECOND / (FLUSHES + 1)
         stop = threading.Event()
 
         def flush() -> None:
-            while not stop.wait(period):
+            while not stop.wait(FLUSH_SECONDS):
                 opened.flush()
 
         flusher = threading.Thread(target=flush)

@@ -26,7 +26,9 @@ def last_50(work: Path, params: dict[str, Any]) -> Outcome:
             store.append_batch(batch, number * BATCH_ROWS)
         store.settle()
         _ask(store, present)
-        with Timer(reset_peaks=True):  # for memory, processor and io; each query has a time of its own
+        with (
+            first := Timer(reset_peaks=True)
+        ):  # for memory, processor and io; queries have times of their own
             latencies, found = _ask(store, present)
         _ask(store, absent)
         before = store.counters()
@@ -38,6 +40,7 @@ def last_50(work: Path, params: dict[str, Any]) -> Outcome:
     extra: dict[str, Any] = percentiles(latencies) | percentiles(absent_latencies, "absent_")
     extra["histogram"] = histogram(latencies)
     extra["absent_histogram"] = histogram(absent_latencies)
+    extra["last_seconds_each"], extra["last_usage"] = thin(latencies), first.usage
     extra["absent_seconds_each"], extra["absent_usage"] = thin(absent_latencies), part.usage
     extra["tables"] = after.get("tables")
     if "bloom_probes" in after:

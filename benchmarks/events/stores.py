@@ -65,8 +65,12 @@ class Store(ABC):
     def append_rows(self, rows: Sequence[Row]) -> None:
         """One call per event."""
 
+    def prepare(self, batch: pa.RecordBatch) -> Any:
+        """Bring a batch into the form that an application would have it in; what `append_batch` takes."""
+        return batch
+
     @abstractmethod
-    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+    def append_batch(self, batch: Any, first: int) -> None:
         """All events of a batch, atomically; the first has the counter `first`."""
 
     @abstractmethod
@@ -299,10 +303,12 @@ class LevelStore(Store):
         digest.add_pairs(self.db.iterator())
 
     def flush(self) -> None:
-        """Do nothing: it has no call for that, and flushes by itself."""
+        # A range of no keys: merging it begins with a flush, and has nothing else to do.
+        self.db.compact_range(start=b"\xff" * 21, stop=b"\xff" * 22)
 
     def settle(self) -> None:
         """Wait until its files have not changed for a second: it does not tell when it is done."""
+        self.flush()
         before: list[tuple[str, int]] = []
         while (now := self._tables()) != before:
             before = now
@@ -392,9 +398,12 @@ class SqliteStore(_NoTables):
         for row in rows:
             execute(insert, row)
 
-    def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
+    def prepare(self, batch: pa.RecordBatch) -> list[Row]:
+        return rows_of(batch)
+
+    def append_batch(self, batch: list[Row], first: int) -> None:
         self.db.execute("BEGIN")
-        self.db.executemany(self.INSERT, rows_of(batch))
+        self.db.executemany(self.INSERT, batch)
         self.db.execute("COMMIT")
 
     def add_to(self, digest: Digest) -> None:

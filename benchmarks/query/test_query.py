@@ -78,7 +78,8 @@ def ours(scale: str) -> dict[str, object]:
 @pytest.mark.parametrize("contender", TOP, ids=lambda c: c.name)
 def test_top_artists_by_country(contest: Contest, contender: Contender, scale: str):
     params = ours(scale) | {"names": ["top-artists"]}
-    contest("query/top-artists", TOP, contender, params=params, unit="s", **FACTS)
+    part = "top-artists_seconds_each"
+    contest("query/top-artists", TOP, contender, params=params, unit="s", seconds=part, **FACTS)
 
 
 @pytest.mark.parametrize("contender", FOREIGN, ids=lambda c: c.name)
@@ -94,6 +95,7 @@ def test_top_artists_on_files_of_others(contest: Contest, contender: Contender, 
         same,
         params=params,
         unit="s",
+        seconds="top-artists_seconds_each",
         **FACTS,
         unfair="'duckdb native' and 'chdb MergeTree' read table formats of their own, written before the "
         "clock starts.",
@@ -123,7 +125,8 @@ def test_family(contest: Contest, contender: Contender, scale: str, name: str):
 @pytest.mark.parametrize("contender", DELEGATED, ids=lambda c: c.name)
 def test_delegated(contest: Contest, contender: Contender, scale: str):
     params = ours(scale) | {"names": ["delegated"]}
-    contest("query/delegated", DELEGATED, contender, params=params, unit="s", **FACTS)
+    part = "delegated_seconds_each"
+    contest("query/delegated", DELEGATED, contender, params=params, unit="s", seconds=part, **FACTS)
 
 
 @pytest.mark.parametrize("contender", ALONE["threads"], ids=lambda c: c.name)

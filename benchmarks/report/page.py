@@ -15,9 +15,14 @@ from benchmarks.targets import TARGETS, quantity
 
 INTRODUCTION = """\
 Made by `python -m benchmarks.report` from results of pytest-benchmark; not edited by hand. Only ratios within
-one run on one machine count: contenders alternate, each in a process of its own, and their outputs are
+one run on one machine count: contenders take turns, each in a process of its own, and their outputs are
 checked to be equal. Figures are medians; memory is the peak of anonymous pages, mapped file pages stand
 apart; a spread is the least and the most of the samples.
+"""
+
+ONE_ROUND = """\
+Measured in a single round: each contender had one turn, so that a spread is that of samples within it, and
+figures near a bound may fall on its other side the next time.
 """
 
 ACTS = {
@@ -36,6 +41,7 @@ def render(results: Results, plots: Sequence[Plot], directory: str) -> str:
     parts = [
         "# Benchmarks\n",
         INTRODUCTION,
+        ONE_ROUND if any(run.get("segue", {}).get("rounds") == 1 for run in results.runs) else "",
         _summary(verdicts),
         _machine(results),
         _budgets(verdicts),

@@ -60,11 +60,11 @@ class Results:
 def load(paths: Iterable[Path]) -> Results:
     """Read result files. A group that several have is taken from the largest scale, of equal ones the last.
 
-    A group never mixes runs: contenders are comparable within one run only.
+    A group never mixes runs, nor scales: contenders are comparable within one only.
     """
     found = Results()
     best: dict[str, tuple[int, int]] = {}
-    entries: list[Entry] = []
+    entries: list[tuple[Entry, tuple[int, int]]] = []
     for run, path in enumerate(paths):
         data = json.loads(path.read_text(encoding="utf-8"))
         found.runs.append(data)
@@ -77,6 +77,6 @@ def load(paths: Iterable[Path]) -> Results:
             rank = (SCALES.index(scale) if scale in SCALES else -1, run)
             best[group] = max(best.get(group, rank), rank)
             name = info.get("contender") or bench.get("param") or bench["name"]
-            entries.append(Entry(group, name, info, bench["stats"], run))
-    found.entries = [entry for entry in entries if entry.run == best[entry.group][1]]
+            entries.append((Entry(group, name, info, bench["stats"], run), rank))
+    found.entries = [entry for entry, rank in entries if rank == best[entry.group]]
     return found

@@ -70,7 +70,8 @@ def _with_goals(
     outcomes = [(goal, _holds(goal, target, ours, entry, results)) for goal in target.goals]
     unknown = tuple(f"{goal.of} not measured" for goal, outcome in outcomes if outcome is None)
     known = [outcome for _, outcome in outcomes if outcome is not None]
-    reached = all(known) if known else None
+    # One goal that fails decides; that the others hold decides nothing while one is not known.
+    reached = False if False in known else None if unknown or not known else True
     return Verdict(target, ours, entry, peers, reached, unknown)
 
 
@@ -84,10 +85,18 @@ def _holds(goal: Goal, target: Target, ours: float, entry: Entry | None, results
         holds = ours > bound if goal.strict else ours >= bound
     else:
         holds = ours < bound if goal.strict else ours <= bound
-    if not holds and goal.otherwise is not None:
-        other = _holds(goal.otherwise, target, ours, entry, results)
-        return other if holds is None else holds or bool(other)
+    if not holds and goal.otherwise is not None and _misses(goal.otherwise.of, goal, target, results):
+        return _holds(goal.otherwise, target, ours, entry, results)
     return holds
+
+
+def _misses(contender: str, goal: Goal, target: Target, results: Results) -> bool:
+    """Whether another contender misses an absolute goal as well: then it is the machine that does."""
+    other = results.find(target.group, contender)
+    figure = None if other is None else other.figure(target.figure)
+    if figure is None or goal.bound is None:
+        return False
+    return figure < goal.bound if target.better == "higher" else figure >= goal.bound
 
 
 def _bound(goal: Goal, target: Target, entry: Entry | None, results: Results) -> float | None:
@@ -98,8 +107,15 @@ def _bound(goal: Goal, target: Target, entry: Entry | None, results: Results) ->
         return goal.bound
     group, _, name = goal.of.rpartition(":")
     other = results.find(group or target.group, name)
+    if other is not None and entry is not None and group and not _comparable(entry, other):
+        return None
     figure = None if other is None else other.figure(target.figure)
     return None if figure is None or goal.times is None else goal.times * figure
+
+
+def _comparable(one: Entry, other: Entry) -> bool:
+    """Entries of two groups: of one run, over as many rows."""
+    return one.run == other.run and one.figure("rows") == other.figure("rows")
 
 
 def _peers(target: Target, ours: float | None, results: Results) -> tuple[Peer, ...]:
@@ -124,11 +140,10 @@ def _mean_speedup(target: Target, results: Results) -> float | None:
     logs = []
     for group in results.groups(target.group):
         ours, theirs = results.find(group, target.contender), results.find(group, target.speedup_over)
-        if ours is None or theirs is None:
-            continue
-        mine, other = ours.figure(), theirs.figure()
-        if mine and other:
-            logs.append(math.log(other / mine))
+        mine, other = ours and ours.figure(), theirs and theirs.figure()
+        if not mine or not other:
+            return None  # a mean over those that happened to be measured means nothing
+        logs.append(math.log(other / mine))
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 

@@ -82,6 +82,11 @@ def found(verdict_: str = "same", failed: bool = False) -> Found:
     return Found("row", "a row", [[0.1]], [[0.1]], comparison, "broken" if failed else "", failed)
 
 
+def new() -> Found:
+    """A row that base cannot run."""
+    return Found("new", "a new row", note="base: no such attribute")
+
+
 @pytest.mark.parametrize(
     ("results", "status"),
     [
@@ -89,6 +94,8 @@ def found(verdict_: str = "same", failed: bool = False) -> Found:
         ([found(), found("faster")], 0),
         ([found(), found("slower")], 1),
         ([found("slower"), found(failed=True)], 2),
+        ([found(), new()], 0),
+        ([new(), new()], 2),
     ],
 )
 def test_exit_statuses(results: list[Found], status: int):

@@ -168,6 +168,13 @@ def test_some_suites_have_another_scale(tmp_path: Path):
     done = pytest_of(tmp_path, str(suite), "--scale-of", "test_one=medium", "--scale-of", "_one=large")
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
+    suite.write_text(
+        "import pytest\n@pytest.mark.parametrize('c', ['segue', 'peer'])\n"
+        "def test_one(scale, c): assert scale == 'small'\n"
+    )
+    done = pytest_of(tmp_path, str(suite), "--scale-of", "segue=large")
+    assert "2 passed" in done.stdout, "contenders of a group have one scale"
+
 
 @pytest.mark.parametrize("wrong", ["large", "=large", "test_reads=huge"])
 def test_a_mistaken_scale_is_told_before_anything_runs(tmp_path: Path, wrong: str):
