@@ -65,7 +65,7 @@ def segue(work: Path, params: dict[str, Any]) -> Outcome:
         timer = Timer(reset_peaks=True)
         with timer:
             report = job(db, "facts").run(memory=params["memory"], threads=params["threads"])
-        if engine_bytes(params["memory"]) < rows * EVENT_BYTES and not report.spilled_bytes:
+        if 2 * engine_bytes(params["memory"]) < rows * EVENT_BYTES and not report.spilled_bytes:
             raise AssertionError("the events do not fit that memory, and nothing was spilled")
         peak = timer.usage.get("memory_anonymous")
         files = fact_files(db, "facts")

@@ -172,7 +172,7 @@ def test_the_background_merges_by_itself(tmp_path):
 def test_a_slow_merge_gives_way_to_close(tmp_path):
     events = create(tmp_path / "t", background_compaction=True, compaction_bytes_per_second=1000)
     rows = []
-    for flush in range(16):
+    for flush in range(18):
         rows += add(events, [0], flush * 20_000, 20_000)
         events.flush()
     time.sleep(0.2)
@@ -187,7 +187,7 @@ def test_a_slow_merge_gives_way_to_close(tmp_path):
 def test_a_merge_keeps_to_its_rate(tmp_path):
     rate = 1 << 20
     with create(tmp_path / "t", background_compaction=True, compaction_bytes_per_second=rate) as events:
-        for flush in range(16):
+        for flush in range(18):
             add(events, [0], flush * 20_000, 20_000)
             events.flush()
         began = time.monotonic()
