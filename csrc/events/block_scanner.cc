@@ -5,14 +5,6 @@
 
 namespace segue {
 
-namespace {
-
-// A batch with so many bytes of strings in one column is returned early: it bounds memory, and keeps the
-// column far from what 32-bit offsets reach.
-constexpr size_t kMaxStringBytes = size_t{64} << 20;
-
-}  // namespace
-
 BlockScanner::BlockScanner(std::shared_ptr<const Snapshot> snapshot, ScanSpec spec)
     : snapshot_(std::move(snapshot)), spec_(std::move(spec)), read_(spec_.wanted) {
   const StoreSchema& schema = snapshot_->core().schema;

@@ -120,11 +120,11 @@ std::vector<CompactionPick> DueCompactions(const std::vector<ManifestTable>& tab
   }
   std::vector<CompactionPick> picks;
   for (auto& [group, places] : groups) {
-    const bool crowded = places.size() > rules.crowded;
+    const std::vector<Unit> units = UnitsOf(tables, places, rules.table_keys);
+    const bool crowded = units.size() > rules.crowded;
     const bool active =
         std::any_of(newest.begin(), newest.end(), [&](size_t i) { return NodeOf(tables[i], window) == group.first; });
     const uint64_t ratio = crowded ? 2 : active ? rules.fan_in : rules.settled_fan_in;
-    const std::vector<Unit> units = UnitsOf(tables, places, rules.table_keys);
     const size_t take = SimilarUnits(units, ratio, rules.most_inputs);
     std::vector<size_t> inputs;
     for (size_t n = 0; n < units.size(); ++n) {

@@ -244,7 +244,7 @@ class EventStore {
   Status RecoverTables();
   Status ReplayWals(const OpenPoll& poll);
   uint64_t Reached() const;
-  Status ReplayOne(const std::string& path, WalWriter* relog, const ReplayPoll& poll);
+  Status ReplayOne(const std::string& path, bool follows, WalWriter* relog, const ReplayPoll& poll);
   Result<uint64_t> RefreshFrom(const ReplayPoll& poll);
   Result<uint64_t> LogBytes() const;
 

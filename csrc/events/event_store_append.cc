@@ -15,6 +15,9 @@ namespace {
 // cost every read by key a look each.
 constexpr size_t kBatchRows = 64;
 
+// Of one batch, packed: with the rest of a memtable it must stay below 4 GiB, which is what offsets of strings reach.
+constexpr uint64_t kMaxBatchBytes = uint64_t{2} << 30;
+
 // When flushes fall behind, the last waiting memtable fills no faster than the
 // oldest one drains, once this part of it is full; one append waits no longer than that.
 constexpr double kPaceFrom = 0.25;
@@ -176,9 +179,9 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
   const size_t n = batch.rows;
   std::string payload;
   const uint64_t content_hash = EncodeBatch(core_->schema, core_->interners, batch, token, &payload);
-  if (payload.size() > kWalMaxPayload) {
+  if (payload.size() > kMaxBatchBytes) {
     return Status::Invalid("a batch of " + std::to_string(n) + " rows takes " + std::to_string(payload.size()) +
-                           " bytes; one batch may take " + std::to_string(kWalMaxPayload) + ": append it in parts");
+                           " bytes; one batch may take " + std::to_string(kMaxBatchBytes) + ": append it in parts");
   }
   const Token token_key = HashToken(token);
   std::shared_ptr<MemtableBatch> rows;

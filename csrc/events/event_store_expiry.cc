@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "events/event_store.h"
@@ -75,6 +76,24 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
   result.before = bound;
 
   const CompactionPause pause(this);
+  // Counting reads tables, for seconds perhaps: before flushes have to wait, who add tables meanwhile.
+  std::map<const SstReader*, ExpireResult> counts;
+  const auto count = [&](const std::shared_ptr<const SstReader>& table) -> Status {
+    const auto [found, fresh] = counts.try_emplace(table.get());
+    return fresh ? CountExpired(*table, bound, taken_seq, poll, &found->second) : Status();
+  };
+  const auto reaches = [bound](const ManifestTable& entry) {
+    return entry.min_time < bound && entry.visible_from < bound;
+  };
+  std::vector<std::shared_ptr<const SstReader>> counted;  // they live while their counts are used
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
+    for (size_t i = 0; i < tables_.size(); ++i) {
+      if (reaches(manifest_.tables[i])) counted.push_back(tables_[i]);
+    }
+  }
+  for (const auto& table : counted) SEGUE_RETURN_IF_ERROR(count(table));
   std::vector<std::shared_ptr<const SstReader>> dropped;
   std::vector<std::shared_ptr<const SstReader>> replaced;
   {
@@ -92,9 +111,11 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
     for (size_t i = 0; i < tables.size(); ++i) {
       ManifestTable entry = next.tables[i];
       std::shared_ptr<const SstReader> reader = tables[i];
-      if (entry.min_time < bound && entry.visible_from < bound) {
+      if (reaches(entry)) {
         const uint64_t rows = result.rows;
-        SEGUE_RETURN_IF_ERROR(CountExpired(*reader, bound, taken_seq, poll, &result));
+        SEGUE_RETURN_IF_ERROR(count(reader));
+        result.rows += counts[reader.get()].rows;
+        result.untaken += counts[reader.get()].untaken;
         if (entry.max_time < bound) {
           next.tokens.insert(next.tokens.end(), reader->tokens().begin(), reader->tokens().end());
           ++result.tables;
@@ -124,6 +145,7 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
   }
   for (const auto& table : replaced) reaper_->Watch(table->meta().file_number, table);
   for (const auto& table : dropped) RetireTable(table);
+  counted.clear();
   dropped.clear();
   replaced.clear();
   std::unique_lock lock(mutex_);

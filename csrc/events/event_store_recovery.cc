@@ -71,15 +71,17 @@ Status EventStore::RecoverTables() {
 uint64_t EventStore::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
 
 // Applies the records of one WAL to memtable_, and writes them again to `relog` unless that is null.
-Status EventStore::ReplayOne(const std::string& path, WalWriter* relog, const ReplayPoll& poll) {
+// `follows`: the log of the generation before is there, or no longer needed.
+Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* relog, const ReplayPoll& poll) {
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
   const uint64_t first = reader->header().first_sequence;
   if (first > Reached() + 1) {
     // The tail of the log before it was lost with the power, unsynced; then
-    // nothing in this one was acknowledged as durable, and it must not leave a hole.
-    if (!reader->header().prior_synced) return {};
+    // nothing in this one was acknowledged as durable, and it must not leave a hole. Not where the log before it is
+    // gone: a log has its name durably before the next one is made.
+    if (follows && !reader->header().prior_synced) return {};
     return Status::Corruption(path, static_cast<int64_t>(wal_header::kFirstSequence),
                               "'" + path + "' begins with event " + std::to_string(first) +
                                   ", and what comes before ends with " + std::to_string(Reached()) +
@@ -145,6 +147,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
 
+  const uint64_t floor = manifest_.wal_floor;
   OpenProgress progress;
   for (const Log& log : logs) progress.bytes_left += log.capacity;
   std::shared_ptr<WalWriter> relog;
@@ -155,7 +158,8 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
       SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
     }
     // When it is stopped, the copy of the newest log is replayed like any other at the next open.
-    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, relog.get(), [&](uint64_t offset) {
+    const bool follows = logs[i].generation == (i == 0 ? floor : logs[i - 1].generation + 1);
+    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, follows, relog.get(), [&](uint64_t offset) {
       return poll({progress.bytes_done + offset, progress.bytes_left - std::min(progress.bytes_left, offset)});
     }));
     progress.bytes_done += logs[i].capacity;

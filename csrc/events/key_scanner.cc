@@ -34,6 +34,9 @@ KeyScanner::KeyScanner(std::shared_ptr<const Snapshot> snapshot, ScanSpec spec)
   const StoreSchema& schema = snapshot_->core().schema;
   for (const int c : schema.key) key_columns_[static_cast<size_t>(c)] = read_[static_cast<size_t>(c)] = true;
   read_[static_cast<size_t>(schema.time)] = true;
+  for (size_t c = 0; c < spec_.wanted.size(); ++c) {
+    if (spec_.wanted[c] && schema.columns[c].width == 0) bytes_.push_back(c);
+  }
   if (spec_.limit == 0) return;
   for (const MemtableView& memtable : snapshot_->memtables()) AddMemtable(memtable);
   for (const auto& table : snapshot_->tables()) {
@@ -82,7 +85,8 @@ void KeyScanner::AddPiece(std::shared_ptr<const ColumnBatch> rows, size_t begin,
 
 Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept) {
   const uint64_t most = std::min<uint64_t>(spec_.batch_rows, spec_.limit - returned_);
-  while (picks->size() < most && !heap_.empty()) {
+  size_t bytes = 0;  // of strings
+  while (picks->size() < most && bytes < kMaxStringBytes && !heap_.empty()) {
     Head head = Pop();
     if (!head.exact) {
       SEGUE_RETURN_IF_ERROR(Open(head.source));
@@ -98,6 +102,7 @@ Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<c
       const uint64_t seq = piece.rows->seq[row];
       if (piece.every_sequence || spec_.TakeSequence(seq)) {
         picks->push_back({source, static_cast<uint32_t>(row)});
+        for (const size_t c : bytes_) bytes += piece.rows->columns[c].Bytes(row).size();
       }
       if (piece.at == piece.end) {
         piece = Piece();
@@ -107,7 +112,7 @@ Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<c
       const size_t next = spec_.descending ? piece.end - 1 : piece.at;
       head.time = TimeAt(schema, *piece.rows, next);
       head.seq = piece.rows->seq[next];
-      if (picks->size() == most || (!heap_.empty() && Before(heap_.front(), head))) {
+      if (picks->size() == most || bytes >= kMaxStringBytes || (!heap_.empty() && Before(heap_.front(), head))) {
         Push(head);
         break;
       }

@@ -88,7 +88,8 @@ class KeyScanner final : public Scanner {
   ScanSpec spec_;
   uint64_t hash_;
   std::vector<bool> key_columns_;
-  std::vector<bool> read_;  // key, time and wanted columns
+  std::vector<bool> read_;     // key, time and wanted columns
+  std::vector<size_t> bytes_;  // wanted columns of strings
   std::vector<Source> sources_;
   std::vector<Head> heap_;  // the next one at the front
   uint64_t returned_ = 0;

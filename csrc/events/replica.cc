@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 
 namespace segue {
 namespace {
@@ -166,7 +167,10 @@ bool Replica::Continues(const Manifest& manifest) const {
 }
 
 void Replica::Install(Manifest manifest, std::string bytes, std::vector<std::shared_ptr<const SstReader>> tables) {
-  if (!Continues(manifest)) {
+  std::set<const SstReader*> known;
+  if (Continues(manifest)) {
+    for (const auto& table : tables_) known.insert(table.get());
+  } else {
     logs_.clear();
     tokens_.clear();
     last_seq_ = 0;
@@ -174,6 +178,7 @@ void Replica::Install(Manifest manifest, std::string bytes, std::vector<std::sha
   while (!logs_.empty() && logs_.front().generation < manifest.wal_floor) logs_.pop_front();
   for (const TokenEntry& token : manifest.tokens) tokens_.emplace(token.token_hi, token.token_lo);
   for (const auto& table : tables) {
+    if (known.contains(table.get())) continue;
     for (const TokenEntry& token : table->tokens()) tokens_.emplace(token.token_hi, token.token_lo);
   }
   last_seq_ = std::max(last_seq_, manifest.flushed_seq);
@@ -240,8 +245,10 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
     // The one before may have got its last records since it was read.
     if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
     if (first > Reached() + 1) {
-      // Its records were not written yet, or lost with the power; unless all that comes before was synced by then.
-      if (!next.reader->header().prior_synced) return {};
+      // Its records were not written yet, or lost with the power; unless all that comes before was synced by then,
+      // or the log before it is gone: a log has its name durably before the next one is made.
+      const bool follows = next.generation == (logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1);
+      if (follows && !next.reader->header().prior_synced) return {};
       return Status::Corruption(next.path, static_cast<int64_t>(wal_header::kFirstSequence),
                                 "'" + next.path + "' begins with event " + std::to_string(first) +
                                     ", and what comes before ends with " + std::to_string(Reached()) +

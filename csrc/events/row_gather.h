@@ -1,8 +1,8 @@
 // Row gather: copies rows that lie in several batches, column by column, into one.
 //
 // An entry is any struct with `source` (which batch) and `row`. Output columns
-// are replaced. Cost: one load and one store a fixed-width value, nearly
-// sequential on each source when entries come from a merge.
+// are replaced; their strings must have less than 4 GiB together, which callers see to. Cost: one load and one store a
+// fixed-width value, nearly sequential on each source when entries come from a merge.
 #pragma once
 
 #include <algorithm>

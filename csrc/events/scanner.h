@@ -22,6 +22,10 @@
 
 namespace segue {
 
+// A batch with so many bytes of strings in one column is returned early: it bounds memory, and keeps the
+// column far from what 32-bit offsets reach.
+inline constexpr size_t kMaxStringBytes = size_t{64} << 20;
+
 // Which rows a scan takes, by time and sequence.
 struct ScanBounds {
   int64_t since = std::numeric_limits<int64_t>::min();       // inclusive, in the time column's unit

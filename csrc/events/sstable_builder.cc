@@ -124,17 +124,27 @@ Status SstBuilder::AddRows(const ColumnBatch& rows) {
   return Status();
 }
 
+int32_t* SstBuilder::FileDictionary::Slot(int32_t code, size_t known) {
+  constexpr size_t kSmall = size_t{1} << 16;  // a table whatever the file uses of it
+  if (codes.empty() && known > kSmall && strings.size() < known / 16) return &few.try_emplace(code, -1).first->second;
+  if (codes.size() < known) {
+    codes.resize(known, -1);
+    for (const auto& [store, file] : few) codes[static_cast<size_t>(store)] = file;
+    few.clear();
+  }
+  return &codes[static_cast<size_t>(code)];
+}
+
 void SstBuilder::MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n) {
   FileDictionary& dictionary = dictionaries_[column];
   const Interner& interner = *(*interners_)[column];
   const auto known = static_cast<size_t>(interner.size());
-  if (dictionary.codes.size() < known) dictionary.codes.resize(known, -1);
   file_codes_.values.resize(n * sizeof(int32_t));
   for (size_t i = 0; i < n; ++i) {
     int32_t mapped = 0;
     if (!data.IsNull(begin + i)) {
       const auto code = data.Get<int32_t>(begin + i);
-      int32_t& slot = dictionary.codes[static_cast<size_t>(code)];
+      int32_t& slot = *dictionary.Slot(code, known);
       if (slot < 0) {
         slot = static_cast<int32_t>(dictionary.strings.size());
         dictionary.strings.push_back(interner.At(code));

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/env.h"
@@ -46,8 +48,15 @@ class SstBuilder {
  private:
   // The strings of one coded column that this file uses.
   struct FileDictionary {
-    std::vector<int32_t> codes;  // store code -> file code, -1 when not used yet
+    // Store code -> file code, -1 when not used yet. As a table where the file
+    // uses a good part of the store's strings, else as a map: many builders may be
+    // open at a time.
+    std::vector<int32_t> codes;
+    std::unordered_map<int32_t, int32_t> few;
     std::vector<std::string_view> strings;
+
+    // `known`: how many strings the store has.
+    int32_t* Slot(int32_t code, size_t known);
   };
 
   SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options);

@@ -47,7 +47,7 @@ Status TableMerger::Advance(Input* input, bool first) {
   if (have) ++input->row;
   for (;;) {
     if (!have || input->row == blocks_[input->block]->rows.rows) {
-      if (have) spent_.push_back(input->block);
+      if (have) (blocks_[input->block]->named ? spent_ : free_).push_back(input->block);
       SEGUE_ASSIGN_OR_RETURN(have, NextBlock(input));
       if (!have) {
         input->done = true;
@@ -115,11 +115,13 @@ Result<bool> TableMerger::Next(ColumnBatch* out) {
   if (!started_) SEGUE_RETURN_IF_ERROR(Start());
   entries_.clear();
   size_t bytes = 0;
-  while (entries_.size() < kBatchRows && bytes < kBatchBytes) {
+  // Where most rows have expired, entries name many blocks.
+  while (entries_.size() < kBatchRows && bytes < kBatchBytes && spent_.size() <= inputs_.size()) {
     uint32_t winner = losers_[0];
     Input& input = inputs_[winner];
     if (input.done) break;
     entries_.push_back({input.block, static_cast<uint32_t>(input.row)});
+    blocks_[input.block]->named = true;
     if (!byte_columns_.empty()) bytes += BytesOf(input);
     SEGUE_RETURN_IF_ERROR(Advance(&input, false));
     for (size_t node = (winner + inputs_.size()) / 2; node > 0; node /= 2) {
@@ -133,6 +135,7 @@ Result<bool> TableMerger::Next(ColumnBatch* out) {
   GatherRows(*schema_, sources, entries_.data(), entries_.size(), out);
   free_.insert(free_.end(), spent_.begin(), spent_.end());
   spent_.clear();
+  for (const auto& block : blocks_) block->named = false;
   return !entries_.empty();
 }
 

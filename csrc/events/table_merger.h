@@ -32,6 +32,7 @@ class TableMerger {
   struct Block {
     ColumnBatch rows;
     RawVector<uint64_t> prefixes;
+    bool named = false;  // by entries
   };
   struct Input {
     std::shared_ptr<const SstReader> table;

@@ -94,6 +94,8 @@ class EventValues:
             return value
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
             value = value.astimezone(dt.UTC).replace(tzinfo=None)
+        if (bound := _first_at_or_after(value, kind.unit)) is not None:
+            return bound
         try:
             return int(pa.scalar(value, type=pa.timestamp(kind.unit)).value)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -124,6 +126,33 @@ class EventValues:
                 ) from error
         schema, array = pa.record_batch(arrays).__arrow_c_array__()
         return self._store.encode_key(schema, array)
+
+
+def _first_at_or_after(value: Any, unit: str) -> int | None:
+    """Round a bound up that is finer than the column: ``>=`` and ``<`` mean the same then. None if it is not.
+
+    >>> import numpy as np
+    >>> _first_at_or_after(np.datetime64("1970-01-01T00:00:00.5"), "s")
+    1
+    >>> _first_at_or_after(np.datetime64("1969-12-31T23:59:58.5"), "s")
+    -1
+    """
+    import datetime as dt
+
+    import numpy as np
+
+    moment = value.to_datetime64() if hasattr(value, "to_datetime64") else value  # pandas has nanoseconds
+    if isinstance(moment, dt.datetime):
+        moment = np.datetime64(moment, "us")
+    if not isinstance(moment, np.datetime64) or np.isnat(moment):
+        return None
+    fine, factor = np.datetime_data(moment.dtype)
+    if factor != 1 or fine not in _PER_SECOND or _PER_SECOND[fine] <= _PER_SECOND[unit]:
+        return None
+    return -(-int(moment.astype(np.int64)) // (_PER_SECOND[fine] // _PER_SECOND[unit]))
+
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def _exact_time_type(name: str, values: Any, kind: pa.DataType) -> pa.DataType:

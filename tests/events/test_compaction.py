@@ -179,7 +179,7 @@ def test_a_slow_merge_gives_way_to_close(tmp_path):
     before = time.monotonic()
     events.close()
     assert time.monotonic() - before < 2
-    with Events.open(tmp_path / "t", "t") as events:
+    with Events.open(tmp_path / "t", "t", _options={"background_compaction": False}) as events:
         assert names(events) == rows
         assert len(files(tmp_path / "t")) == events.stats().tables, "an unfinished merge leaves nothing"
 

@@ -636,3 +636,65 @@ def test_long_strings_in_memory_come_in_several_batches(tmp_path):
         sizes = [len(batch) for batch in events.scan(columns=["page"]).batches()]
         assert sum(sizes) == 3000
         assert max(sizes) * 65536 < 128 << 20
+
+
+def test_reads_of_a_key_with_large_values_come_in_pieces(tmp_path):
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "blob": pa.binary()})
+    size, n = 20 << 20, 9
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os") as events:
+        for at in range(n):
+            events.append(1, at, bytes([at]) * size)
+            if at == 5:
+                events.flush()
+        for descending in (False, True):
+            seen = []
+            for batch in events.scan(key=1, descending=descending).batches():
+                assert batch.nbytes < (64 << 20) + 2 * size
+                seen += [(value[0], len(value)) for value in batch["blob"].to_pylist()]
+            assert seen == [(at, size) for at in (range(n)[::-1] if descending else range(n))]
+
+
+def test_a_small_table_beside_very_many_strings(tmp_path):
+    schema = pa.schema(
+        {"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.dictionary(pa.int32(), pa.string())}
+    )
+    many = 200_000
+    options = {"background_compaction": False}
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os", _options=options) as events:
+        events.append_batch({"k": range(many), "at": [0] * many, "s": [f"s{i}" for i in range(many)]})
+        events.flush()
+        few = [0, many - 1, 7, 7, 100_000]
+        events.append_batch({"k": few, "at": [1] * len(few), "s": [f"s{i}" for i in few]})
+        events.append(5, 1, None)
+        events.flush()
+        # So many of them that the table of codes replaces the map on the way.
+        events.append_batch(
+            {"k": range(50_000), "at": [2] * 50_000, "s": [f"s{3 * i}" for i in range(50_000)]}
+        )
+        events.flush()
+        got = events.scan(since=1, until=2, ordered=True).to_arrow()
+        assert got["s"].to_pylist() == [*(f"s{i}" for i in few), None]
+        got = events.scan(since=2).to_arrow()
+        assert got["s"].cast(pa.string()).to_pylist() == [f"s{3 * k}" for k in got["k"].to_pylist()]
+        assert got.num_rows == 50_000
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_bounds_finer_than_the_column_are_not_cut(tmp_path, unit):
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp(unit)})
+    per_second = {"s": 1, "ms": 1000, "us": 10**6}[unit]
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os") as events:
+        events.append_batch({"k": range(-2, 3), "at": range(-2, 3)})
+        for nanos in range(
+            -2 * 10**9 // per_second, 2 * 10**9 // per_second + 1, 10**9 // per_second // 4 or 1
+        ):
+            bound = np.datetime64(nanos, "ns")
+            at = [t for t in range(-2, 3) if t * 10**9 // per_second >= nanos]
+            assert events.scan(since=bound).to_arrow()["k"].to_pylist() == at
+            assert events.scan(until=bound).to_arrow()["k"].to_pylist() == [
+                t for t in range(-2, 3) if t not in at
+            ]
+            assert events.scan(since=pd.Timestamp(nanos)).to_arrow()["k"].to_pylist() == at
+        half = dt.datetime(1970, 1, 1, 0, 0, 0, 500_000 if unit == "s" else 500)
+        if unit != "us":
+            assert events.scan(until=half).to_arrow()["k"].to_pylist() == [-2, -1, 0]

@@ -177,3 +177,20 @@ def test_a_full_disk_expires_nothing():
     again = Events.open("/t", "t", _options=options, _env=env.crash("none", 0))
     assert days(again) == {2: 20}
     again.close()
+
+
+def test_a_merge_of_blocks_of_which_little_is_left(tmp_path):
+    """Every block has one row that has not expired: a batch of the merge names very many of them."""
+    n = 6000
+    with create(tmp_path / "t", window_rows=1 << 20, block_rows=4) as events:
+        for table in range(2):
+            at = [(8 if i % 4 == 3 else i % 3) * DAY + 2 * i + table for i in range(n)]
+            events.append_batch({"k": [i // 4 for i in range(n)], "at": at})
+            events.flush()
+        before = events.scan(since=5 * DAY, ordered=True).to_arrow()
+        assert before.num_rows == 2 * n // 4
+        assert events.expire(before=5 * DAY).events == 2 * n - before.num_rows
+        events.compact()
+        assert events.stats().table_rows == before.num_rows
+        assert events.scan(ordered=True).to_arrow() == before
+        events.verify()

@@ -177,11 +177,16 @@ def test_a_log_that_is_all_zeros_noise_or_of_an_earlier_life_is_refused(damaged:
             damaged.open_with(log, "rw")
 
 
-def test_a_log_that_is_gone_is_missed_where_a_later_one_shows_it() -> None:
-    two = TwoLogs(prior_synced=True)
+@pytest.mark.parametrize("mode", ["r", "rw"])
+@pytest.mark.parametrize("prior_synced", [False, True])
+def test_a_log_that_is_gone_is_missed_where_a_later_one_shows_it(prior_synced: bool, mode: str) -> None:
+    two = TwoLogs(prior_synced)
+    left = two.env.read_raw(two.paths[1])
     two.env.remove(two.paths[0])
-    with pytest.raises(CorruptionError, match="missing"):
-        two.rows("rw")
+    with pytest.raises(CorruptionError, match="a log of this event table is missing") as raised:
+        two.rows(mode)
+    assert raised.value.path == two.paths[1]
+    assert two.env.read_raw(two.paths[1]) == left, "what is left is kept"
 
 
 class TwoLogs:
@@ -297,15 +302,14 @@ def test_a_recovery_that_is_cut_off_anywhere_is_done_again(case: str, keep: str)
 
 def test_a_hole_inside_a_log_is_an_error() -> None:
     """A valid record whose number does not follow the one before was not written by a store."""
-    two = TwoLogs(prior_synced=False, repeated=True)
-    log = bytearray(two.env.read_raw(two.paths[1]))
+    two = TwoLogs(prior_synced=False)
+    log = bytearray(two.env.read_raw(two.paths[0]))
     first = HEADER
     length = struct.unpack_from("<I", log, first + 4)[0]
     size = 32 + (length + 7) // 8 * 8
     # The second record in the first one's place, and so on.
     moved = log[first + size : two.ends[-1]]
     log[first : first + len(moved)] = moved
-    two.env.write_raw(two.paths[1], bytes(log))
-    two.env.remove(two.paths[0])
+    two.env.write_raw(two.paths[0], bytes(log))
     with pytest.raises(CorruptionError, match="begins with event 2"):
         two.rows("rw")
