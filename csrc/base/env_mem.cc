@@ -151,7 +151,11 @@ class MemMappedFile final : public MappedFile {
     return state_->Alive("write", path_);
   }
 
-  Status StoreStatus() const override { return Status(); }
+  // A process that was killed has stored nothing more, and acknowledges nothing.
+  Status StoreStatus() const override {
+    const Lock lock(state_->mutex);
+    return state_->Alive("store", path_);
+  }
 
  private:
   Status OutOfRange(uint64_t begin, uint64_t end) const {

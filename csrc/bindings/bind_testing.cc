@@ -206,14 +206,14 @@ void BindWalWriter(py::module_& m) {
   py::class_<WalWriter>(m, "WalWriter")
       .def(py::init([](const std::string& path, const py::bytes& store_id, uint64_t generation, uint64_t first_sequence,
                        bool prior_synced, uint64_t capacity, const std::string& recycle, const SharedEnv& env,
-                       bool staged) {
-             const WalHeader header{ParseStoreId(store_id), generation, first_sequence, prior_synced};
+                       bool staged, bool made_ahead) {
+             const WalHeader header{ParseStoreId(store_id), generation, first_sequence, prior_synced, made_ahead};
              return Unwrap(WalWriter::Create(Or(env), path, header, staged ? WalMode::kStaged : WalMode::kThrough,
                                              capacity, recycle));
            }),
            py::arg("path"), py::arg("store_id"), py::arg("generation") = 1, py::arg("first_sequence") = 1,
            py::arg("prior_synced") = false, py::arg("capacity") = kWalDefaultCapacity, py::arg("recycle") = "",
-           py::arg("env") = nullptr, py::arg("staged") = false, py::keep_alive<1, 9>())
+           py::arg("env") = nullptr, py::arg("staged") = false, py::arg("made_ahead") = false, py::keep_alive<1, 9>())
       .def_static("file_size_for", &WalWriter::FileSizeFor)
       .def(
           "append",
@@ -288,7 +288,8 @@ void BindWalReader(py::module_& m) {
                              [](const WalReader& r) { return py::bytes(Bytes(r.header().store_id.data(), 16)); })
       .def_property_readonly("generation", [](const WalReader& r) { return r.header().generation; })
       .def_property_readonly("first_sequence", [](const WalReader& r) { return r.header().first_sequence; })
-      .def_property_readonly("prior_synced", [](const WalReader& r) { return r.header().prior_synced; });
+      .def_property_readonly("prior_synced", [](const WalReader& r) { return r.header().prior_synced; })
+      .def_property_readonly("made_ahead", [](const WalReader& r) { return r.header().made_ahead; });
 }
 
 struct HeldLease {

@@ -90,6 +90,7 @@ Result<std::shared_ptr<EventStore>> EventStore::Open(std::shared_ptr<Env> env, c
   store->threads_.emplace_back(&EventStore::MergeLoop, store.get());
   store->threads_.emplace_back(&EventStore::CompactionLoop, store.get());
   store->threads_.emplace_back(&EventStore::ReapLoop, store.get());
+  store->threads_.emplace_back(&EventStore::StandbyLoop, store.get());
   if (options.durability == Durability::kInterval) {
     store->threads_.emplace_back(&EventStore::IntervalLoop, store.get());
   }
@@ -317,6 +318,7 @@ Status EventStore::Close() {
   flush_cv_.notify_all();
   merge_cv_.notify_all();
   interval_cv_.notify_all();
+  log_cv_.notify_all();
   room_cv_.notify_all();
   cancel_merge_ = true;
   compaction_cv_.notify_all();
@@ -328,6 +330,10 @@ Status EventStore::Close() {
   const std::lock_guard manifest_lock(manifest_mutex_);
   const std::lock_guard lock(mutex_);
   if (wal_ && status.ok()) status = wal_->Seal();
+  if (standby_) {
+    retired_wals_.push_back({standby_->path(), {}});
+    standby_.reset();
+  }
   std::vector<std::pair<std::string, uint64_t>> logs;  // sealed, and where their records end
   if (opened && status.ok()) {
     if (wal_) logs.emplace_back(wal_->path(), wal_->end_offset());

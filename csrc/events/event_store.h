@@ -45,6 +45,7 @@
 #include "events/memtable.h"
 #include "events/replica.h"
 #include "events/snapshot.h"
+#include "events/stall_stats.h"
 #include "events/table_writer.h"
 #include "events/time_windows.h"
 #include "events/wal_writer.h"
@@ -77,19 +78,6 @@ struct StoreOptions {
   bool background_compaction = true;
   uint64_t compaction_bytes_per_second = uint64_t{32} << 20;  // written by merges in the background; 0: no limit
   SstOptions sst;
-};
-
-// Why a writer waited.
-enum StallCause : uint8_t {
-  kStallPace,   // slowed down, as flushes fall behind
-  kStallFlush,  // stopped until one was done
-  kStallLog,    // began a new WAL file
-  kStallCauses,
-};
-
-struct StallStats {
-  uint64_t count = 0;
-  uint64_t ns = 0;
 };
 
 // SSTables of one time window, or of several that share files.
@@ -254,8 +242,6 @@ class EventStore {
 
   // All with mutex_ held.
   Status MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t payload);
-  Status OpenWalLocked(size_t payload);
-  Result<std::shared_ptr<WalWriter>> CreateWalLocked(uint64_t capacity);
   void SealMemtableLocked();
   Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
   void PaceLocked(std::unique_lock<std::mutex>* lock);
@@ -283,10 +269,20 @@ class EventStore {
   void MergeLoop();
   void IntervalLoop();
 
+  // event_store_logs.cc
+  struct NewLog;
+  NewLog NextLogLocked(bool ahead);
+  Result<std::shared_ptr<WalWriter>> CreateLog(const NewLog& log, uint64_t capacity) const;
+  Result<std::shared_ptr<WalWriter>> CreateLogLocked(uint64_t capacity);
+  Status OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payload);
+  std::vector<RetiredWal>::iterator FreeLogLocked();
+  bool StandbyDueLocked();
+  std::vector<std::string> SurplusLogsLocked();
+  void StandbyLoop();
+
   // event_store_compaction.cc
   class Throttle;
   void CompactionLoop();
-  std::vector<std::string> SurplusLogsLocked();
   void ReapLoop();
   std::vector<CompactionPick> CompactionsLocked() const;
   Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
@@ -319,8 +315,13 @@ class EventStore {
   std::shared_ptr<Memtable> memtable_;
   std::vector<TokenEntry> memtable_tokens_;
   std::shared_ptr<WalWriter> wal_;        // null until the first append after open or rotation
+  std::shared_ptr<WalWriter> standby_;    // the one that comes next, made before it is needed; has no record
   std::vector<RetiredWal> retired_wals_;  // files whose blocks the next WAL may reuse
-  uint64_t next_generation_ = 1;
+  uint64_t next_generation_ = 1;          // of the log that is made next
+  bool making_standby_ = false;           // has that generation, too: no other log may be made
+  bool standby_failed_ = false;           // for this memtable
+  bool half_full_ = false;                // memtable_ or wal_
+  bool rotates_ = false;                  // a memtable was sealed since open
   std::deque<Immutable> immutables_;
   std::vector<std::shared_ptr<WalWriter>> unsynced_;  // older WALs whose end is not synced yet
   std::map<Token, TokenEntry> tokens_;
@@ -341,6 +342,7 @@ class EventStore {
   std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be
   std::condition_variable merge_cv_;
   std::condition_variable interval_cv_;
+  std::condition_variable log_cv_;         // a log was made, or work for the thread that makes them
   std::condition_variable compaction_cv_;  // tables changed, or what is wanted of the compaction thread
   uint64_t reap_requests_ = 0;             // who had files retired
   uint64_t reap_answers_ = 0;              // of them, what can be removed is

@@ -23,62 +23,20 @@ constexpr uint64_t kMaxBatchBytes = uint64_t{2} << 30;
 constexpr double kPaceFrom = 0.25;
 constexpr auto kPaceLongest = std::chrono::milliseconds(1);
 
-// Counts a wait from its construction to its end. Both with the store's mutex held.
-class StallTimer {
- public:
-  explicit StallTimer(StallStats* stats) : stats_(stats) {}
-  ~StallTimer() {
-    ++stats_->count;
-    stats_->ns += static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin_).count());
-  }
-  StallTimer(const StallTimer&) = delete;
-  StallTimer& operator=(const StallTimer&) = delete;
-
- private:
-  StallStats* stats_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
 }  // namespace
 
-Result<std::shared_ptr<WalWriter>> EventStore::CreateWalLocked(uint64_t capacity) {
-  WalHeader header;
-  std::memcpy(header.store_id.data(), manifest_.store_id.data(), header.store_id.size());
-  header.generation = next_generation_;
-  header.first_sequence = last_seq_ + 1;
-  header.prior_synced = unsynced_.empty();
-  std::string recycle;
-  const auto free = std::find_if(retired_wals_.rbegin(), retired_wals_.rend(),
-                                 [](const RetiredWal& wal) { return wal.writer.expired(); });
-  if (free != retired_wals_.rend()) {
-    // Given up even if the rest fails: it may have lost its name by then.
-    recycle = std::move(free->path);
-    retired_wals_.erase(std::next(free).base());
-  }
-  SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalWriter> wal,
-                         WalWriter::Create(core_->env.get(), WalPath(next_generation_), header,
-                                           commits() ? WalMode::kStaged : WalMode::kThrough, capacity, recycle));
-  ++next_generation_;
-  return std::shared_ptr<WalWriter>(std::move(wal));
-}
-
-Status EventStore::OpenWalLocked(size_t payload) {
-  const StallTimer timer(&counters_.stalls[kStallLog]);
-  const uint64_t needed = kWalHeaderSize + WalRecordSize(payload);
-  SEGUE_ASSIGN_OR_RETURN(wal_, CreateWalLocked(std::max(options_.wal_bytes, needed)));
-  return {};
-}
-
 void EventStore::SealMemtableLocked() {
-  immutables_.push_back(
-      {std::move(memtable_), wal_, wal_->path(), last_seq_, next_generation_, std::move(memtable_tokens_)});
+  immutables_.push_back({std::move(memtable_), wal_, wal_->path(), last_seq_, wal_->header().generation + 1,
+                         std::move(memtable_tokens_)});
   flushes_behind_ = immutables_.size() >= options_.max_immutable;
   unsynced_.push_back(std::move(wal_));
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   memtable_tokens_.clear();
   active_since_ = Clock::now();
   wal_.reset();
+  half_full_ = false;
+  rotates_ = true;
+  standby_failed_ = false;
   flush_cv_.notify_all();
 }
 
@@ -123,7 +81,7 @@ Status EventStore::MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t pay
       }
       SealMemtableLocked();
     }
-    SEGUE_RETURN_IF_ERROR(OpenWalLocked(payload));
+    SEGUE_RETURN_IF_ERROR(OpenWalLocked(lock, payload));
   }
 }
 
@@ -134,6 +92,11 @@ Status EventStore::AppendRecordLocked(WalRecordType type, uint32_t rows, std::st
   counters_.appended_bytes += payload.size();
   counters_.wal_bytes_written += WalRecordSize(payload.size());
   counters_.appended_rows += rows;
+  if (!half_full_ &&
+      (memtable_->memory() >= options_.memtable_bytes / 2 || wal_->end_offset() >= wal_->capacity() / 2)) {
+    half_full_ = true;
+    log_cv_.notify_one();
+  }
   return {};
 }
 

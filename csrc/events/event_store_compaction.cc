@@ -119,16 +119,6 @@ void EventStore::CompactionLoop() {
   }
 }
 
-// What a burst of events left: writers that have room need no more than one log in reserve.
-std::vector<std::string> EventStore::SurplusLogsLocked() {
-  std::vector<std::string> surplus;
-  while (immutables_.empty() && retired_wals_.size() > 1 && retired_wals_.front().writer.expired()) {
-    surplus.push_back(std::move(retired_wals_.front().path));
-    retired_wals_.erase(retired_wals_.begin());
-  }
-  return surplus;
-}
-
 // Removes files without haste where commits wait for the same disk.
 void EventStore::ReapLoop() {
   LowerThreadPriority(ThreadPriority::kLater);

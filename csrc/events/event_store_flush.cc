@@ -194,7 +194,8 @@ void EventStore::FlushLoop() {
       background_errors_[kFlushes].clear();
       const Clock::duration took = Clock::now() - flushing_since_;
       flush_time_ = (3 * flush_time_ + took) / 4;
-      if (immutables_.empty() && retired_wals_.size() > 1) {
+      log_cv_.notify_all();  // there is a log to be used again
+      if (immutables_.empty() && !retired_wals_.empty()) {
         ++reap_requests_;
         reap_cv_.notify_all();
       }

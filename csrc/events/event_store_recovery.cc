@@ -2,8 +2,8 @@
 //
 // 1. The manifest names the SSTables; each is opened, its tokens are loaded.
 // 2. WAL files at or above the manifest's floor are replayed in generation
-//    order. All but the newest are flushed to SSTables; the records of the
-//    newest are written again into a WAL of a new generation, which is synced
+//    order. All but the newest with a record are flushed to SSTables; its records
+//    are written again into a WAL of a new generation, which is synced
 //    before the manifest's floor moves to it. So a log is never appended to
 //    behind a torn tail, where stale records of the same generation could lie.
 // 3. Files that the manifest does not name are leftovers of a crash: removed.
@@ -76,7 +76,9 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
-  const uint64_t first = reader->header().first_sequence;
+  WalRecord record;
+  SEGUE_ASSIGN_OR_RETURN(const bool begun, reader->First(&record));
+  const uint64_t first = reader->FirstSequence(begun ? &record : nullptr);
   if (first > Reached() + 1) {
     // The tail of the log before it was lost with the power, unsynced; then
     // nothing in this one was acknowledged as durable, and it must not leave a hole. Not where the log before it is
@@ -87,7 +89,6 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
                                   ", and what comes before ends with " + std::to_string(Reached()) +
                                   ": a log of this event table is missing or ends early");
   }
-  WalRecord record;
   for (;;) {
     SEGUE_ASSIGN_OR_RETURN(const bool more, reader->Next(&record));
     if (!more) break;
@@ -124,6 +125,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     uint64_t generation;
     std::string path;
     uint64_t capacity;
+    bool begun;  // has a record
   };
   std::vector<Log> logs;
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
@@ -142,10 +144,16 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
           path, 0,
           "'" + path + "' holds WAL generation " + std::to_string(reader->header().generation) + ": was it renamed?");
     }
-    logs.push_back({generation, path, reader->capacity()});
+    WalRecord record;
+    SEGUE_ASSIGN_OR_RETURN(const bool begun, reader->First(&record));
+    logs.push_back({generation, path, reader->capacity(), begun});
     next_generation_ = std::max(next_generation_, generation + 1);
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
+
+  // One that was made ahead of need has nothing to write again: the newest is the one before it.
+  std::vector<std::string> unused;
+  for (; logs.size() > 1 && !logs.back().begun; logs.pop_back()) unused.push_back(logs.back().path);
 
   const uint64_t floor = manifest_.wal_floor;
   OpenProgress progress;
@@ -155,7 +163,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     const bool newest = i + 1 == logs.size();
     if (newest) {
       // As large as the old log: everything in it fits.
-      SEGUE_ASSIGN_OR_RETURN(relog, CreateWalLocked(std::max(options_.wal_bytes, logs[i].capacity)));
+      SEGUE_ASSIGN_OR_RETURN(relog, CreateLogLocked(std::max(options_.wal_bytes, logs[i].capacity)));
     }
     // When it is stopped, the copy of the newest log is replayed like any other at the next open.
     const bool follows = logs[i].generation == (i == 0 ? floor : logs[i - 1].generation + 1);
@@ -180,6 +188,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
   manifest_ = std::move(next);
   wal_ = std::move(relog);
   retired_wals_.push_back({logs.back().path, {}});
+  for (std::string& path : unused) retired_wals_.push_back({std::move(path), {}});
   // Files beyond those that a burst may use at once only take space.
   while (retired_wals_.size() > 2) {
     SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back().path));

@@ -241,7 +241,9 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
     Log next;
     SEGUE_ASSIGN_OR_RETURN(const bool there, OpenNextLog(&next));
     if (!there) return {};
-    const uint64_t first = next.reader->header().first_sequence;
+    WalRecord record;
+    SEGUE_ASSIGN_OR_RETURN(const bool begun, next.reader->First(&record));
+    const uint64_t first = next.reader->FirstSequence(begun ? &record : nullptr);
     // The one before may have got its last records since it was read.
     if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
     if (first > Reached() + 1) {
@@ -254,7 +256,7 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
                                     ", and what comes before ends with " + std::to_string(Reached()) +
                                     ": a log of this event table is missing or ends early");
     }
-    if (first <= last_seq_ && !logs_.empty()) return {};  // a copy under way
+    if (first <= last_seq_ && !logs_.empty()) return {};  // made ahead of need, or a copy under way
     logs_.push_back(std::move(next));
     SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
   }

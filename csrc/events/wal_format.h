@@ -36,15 +36,16 @@ using StoreId = std::array<uint8_t, 16>;
 struct WalHeader {
   StoreId store_id{};
   uint64_t generation = 0;      // at least 1; greater than any earlier one of this store
-  uint64_t first_sequence = 0;  // of the first event that may be in this file
+  uint64_t first_sequence = 0;  // of the first event in this file; made ahead: it has none that is lower
   bool prior_synced = false;    // every earlier log of the store was synced to its end when this one began
+  bool made_ahead = false;      // before it was known where the log before ends
 };
 
 // Byte offsets in the header page.
 namespace wal_header {
 constexpr size_t kMagic = 0;           // 8 bytes
 constexpr size_t kVersion = 8;         // u32
-constexpr size_t kFlags = 12;          // u32: bit 0 prior_synced
+constexpr size_t kFlags = 12;          // u32: bit 0 prior_synced, bit 1 made_ahead
 constexpr size_t kStoreId = 16;        // 16 bytes
 constexpr size_t kGeneration = 32;     // u64
 constexpr size_t kFirstSequence = 40;  // u64

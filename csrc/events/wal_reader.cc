@@ -22,7 +22,7 @@ std::string Hex(const uint8_t* bytes, size_t n) {
 
 }  // namespace
 
-WalReader::WalReader(std::unique_ptr<RandomAccessFile> file) : file_(std::move(file)), chunk_(kChunk) {}
+WalReader::WalReader(std::unique_ptr<RandomAccessFile> file) : file_(std::move(file)), chunk_(kTailChunk) {}
 
 Result<std::unique_ptr<WalReader>> WalReader::Open(Env* env, const std::string& path, const StoreId& store_id) {
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env->NewRandomAccessFile(path));
@@ -61,7 +61,9 @@ Status WalReader::ReadHeader(const StoreId& store_id) {
   }
   header_.generation = LoadAs<uint64_t>(p + wal_header::kGeneration);
   header_.first_sequence = LoadAs<uint64_t>(p + wal_header::kFirstSequence);
-  header_.prior_synced = (LoadAs<uint32_t>(p + wal_header::kFlags) & 1) != 0;
+  const auto flags = LoadAs<uint32_t>(p + wal_header::kFlags);
+  header_.prior_synced = (flags & 1) != 0;
+  header_.made_ahead = (flags & 2) != 0;
   capacity_ = LoadAs<uint64_t>(p + wal_header::kCapacity);
   if (file_->size() < capacity_) {
     return Status::Corruption(
@@ -146,6 +148,14 @@ Result<bool> WalReader::ParseHere(WalRecord* out, const char** why) {
   out->payload = std::string_view(reinterpret_cast<const char*>(p + kWalRecordHeaderSize), length);
   offset_ += size;
   return true;
+}
+
+Result<bool> WalReader::First(WalRecord* out) {
+  const uint64_t offset = offset_;
+  offset_ = kWalHeaderSize;
+  Result<bool> found = Next(out);
+  offset_ = offset;
+  return found;
 }
 
 Result<bool> WalReader::Next(WalRecord* out) {

@@ -36,6 +36,12 @@ class WalReader {
   // kCorruption when the header is damaged or names another store.
   static Result<std::unique_ptr<WalReader>> Open(Env* env, const std::string& path, const StoreId& store_id);
 
+  // The first record, without going on; false where there is none yet.
+  Result<bool> First(WalRecord* out);
+  // Of the first event in the log, or that would be: `first` is its first record, or null.
+  uint64_t FirstSequence(const WalRecord* first) const {
+    return first != nullptr && header_.made_ahead ? first->first_seq : header_.first_sequence;
+  }
   // False at the end (see above). kClosed when the file was reused for a newer
   // log meanwhile: look its successor up in the manifest.
   Result<bool> Next(WalRecord* out);

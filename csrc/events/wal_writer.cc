@@ -27,7 +27,7 @@ void FillHeader(uint8_t* page, const WalHeader& header, uint64_t capacity) {
   std::memset(page, 0, kWalHeaderSize);
   std::memcpy(page + wal_header::kMagic, kWalMagic, 8);
   StoreAs<uint32_t>(page + wal_header::kVersion, kWalVersion);
-  StoreAs<uint32_t>(page + wal_header::kFlags, header.prior_synced ? 1 : 0);
+  StoreAs<uint32_t>(page + wal_header::kFlags, (header.prior_synced ? 1 : 0) | (header.made_ahead ? 2 : 0));
   std::memcpy(page + wal_header::kStoreId, header.store_id.data(), header.store_id.size());
   StoreAs<uint64_t>(page + wal_header::kGeneration, header.generation);
   StoreAs<uint64_t>(page + wal_header::kFirstSequence, header.first_sequence);

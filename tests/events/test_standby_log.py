@@ -1,0 +1,170 @@
+"""The log that is made before it is needed: writers do not wait for the folder's sync."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from segue._engine import testing
+from segue.errors import ReadOnlyError
+from segue.events import Events
+
+SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.string()})
+OPTIONS = {"wal_bytes": 1 << 16, "memtable_bytes": 1 << 20, "background_compaction": False}
+ROW = "x" * 100
+
+
+def create(env: testing.MemEnv, durability: str = "commit", **options: int) -> Events:
+    return Events.create(
+        "/t", "t", SCHEMA, "k", "at", durability=durability, _options={**OPTIONS, **options}, _env=env
+    )
+
+
+def reopen(env: testing.MemEnv, mode: str = "rw") -> Events:
+    return Events.open("/t", "t", mode=mode, _options=OPTIONS, _env=env)
+
+
+def logs(env: testing.MemEnv) -> list[str]:
+    return sorted(name for name in env.list("/t") if name.startswith("wal-") and name.endswith(".log"))
+
+
+def has_standby(env: testing.MemEnv) -> bool:
+    """Whether the newest log was made ahead of need, and has no record yet."""
+    path = f"/t/{logs(env)[-1]}"
+    log = testing.WalReader(path, env.read_raw(path)[16:32], env)
+    return log.made_ahead and log.next() is None
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def fill(events: Events, rows: int, first: int = 0) -> None:
+    for k in range(first, first + rows):
+        events.append(k, k, ROW)
+
+
+def keys(events: Events) -> list[int]:
+    return sorted(events.scan(columns=["k"]).to_arrow()["k"].to_pylist())
+
+
+def half_full(env: testing.MemEnv, durability: str = "commit") -> Events:
+    """A table whose second log is there, and has no record."""
+    events = create(env, durability)
+    fill(events, 250)
+    wait(lambda: has_standby(env))
+    assert len(logs(env)) == 2
+    return events
+
+
+@pytest.mark.parametrize("durability", ["commit", "os", "interval"])
+def test_writers_never_wait_for_a_log_that_is_there(durability: str) -> None:
+    env = testing.MemEnv()
+    with half_full(env, durability) as events:
+        made = events.stats().stalls["log"].count
+        for round_ in range(1, 9):
+            fill(events, 400, 1000 * round_)  # not more than one log holds
+            wait(lambda: events.stats().immutable_memtables == 0)
+            wait(lambda: has_standby(env))
+        assert events.stats().flushes >= 7
+        assert events.stats().stalls["log"].count == made
+        assert len(keys(events)) == 250 + 8 * 400
+
+
+def test_a_flush_that_is_asked_for_leaves_a_log_for_the_next_rows() -> None:
+    env = testing.MemEnv()
+    with create(env) as events:
+        for k in range(5):
+            fill(events, 1, k)
+            events.flush()
+            wait(lambda: has_standby(env))
+        assert events.stats().stalls["log"].count == 1, "the first one"
+        assert len(logs(env)) <= 2
+        assert keys(events) == list(range(5))
+
+
+@pytest.mark.parametrize("keep", ["none", "all", "random"])
+def test_one_without_a_record_is_nothing_to_recover(keep: str) -> None:
+    env = testing.MemEnv()
+    events = half_full(env)
+    after = env.crash(keep, 7)
+    events.close()
+    with reopen(after, "r") as reader:
+        assert keys(reader) == list(range(250))
+    with reopen(after) as again:
+        assert keys(again) == list(range(250))
+        assert again.stats().flushes == 0, "a log with rows is the newest one, whatever was made after it"
+        fill(again, 600, 250)
+    with reopen(after) as again:
+        assert keys(again) == list(range(850))
+
+
+def test_a_closed_table_has_none() -> None:
+    env = testing.MemEnv()
+    half_full(env).close()
+    assert len(logs(env)) == 1
+    assert not has_standby(env)
+
+
+def test_a_batch_too_large_for_it_gets_its_name() -> None:
+    """No generation may be left out: a reader would miss a log."""
+    env = testing.MemEnv()
+    with half_full(env) as events, reopen(env, "r") as reader:
+        assert reader.refresh() == 250
+        standby = logs(env)[-1]
+        large = {"k": range(1000), "at": range(1000), "s": [ROW] * 1000}
+        assert events.append_batch(large) == (251, 1250)
+        assert len(env.read_raw(f"/t/{standby}")) > 100_000
+        assert reader.refresh() == 1250
+        fill(events, 1)
+        assert reader.refresh() == 1251
+        after = env.crash("none")
+    with reopen(after) as again:
+        assert again.scan().to_arrow().num_rows == 1251
+
+
+def test_a_reader_follows_from_log_to_log() -> None:
+    env = testing.MemEnv()
+    with half_full(env, "os") as events, reopen(env, "r") as reader:
+        for k in range(250, 1500):
+            fill(events, 1, k)
+            assert reader.refresh() == k + 1
+        assert keys(reader) == list(range(1500))
+
+
+def test_one_that_cannot_be_made_is_no_error_until_it_is_needed() -> None:
+    """A full disk at that moment: the writer who needs a log tries again."""
+
+    def is_standby(operation: str) -> bool:
+        return "wal-000002.log" in operation
+
+    env = testing.MemEnv()
+    with half_full(env):
+        places = [n for n in range(1, env.op_count() + 1) if is_standby(env.op(n))]
+    failed = 0
+    # Threads do not meet at the same places each time: so some tries around them.
+    for n in range(min(places) - 20, max(places) + 20):
+        env = testing.MemEnv()
+        env.set_fail_at(n, errno.ENOSPC)
+        events = create(env)
+        with contextlib.suppress(OSError, ReadOnlyError):
+            fill(events, 250)
+        wait(lambda env=env, n=n: env.op_count() >= n)
+        if not is_standby(env.op(n)):
+            with contextlib.suppress(OSError):
+                events.close()
+            continue
+        failed += 1
+        fill(events, 600, 250)
+        assert events.stats().background_error == ""
+        assert keys(events) == list(range(850))
+        events.close()
+    assert failed > 0
