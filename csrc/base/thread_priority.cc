@@ -1,5 +1,7 @@
 #include "base/thread_priority.h"
 
+#include <thread>
+
 #ifdef __linux__
 #include <sys/resource.h>
 #elif defined(__APPLE__)
@@ -7,8 +9,18 @@
 #endif
 
 namespace segue {
+namespace {
 
-void LowerThreadPriority(ThreadPriority priority) {
+thread_local const std::atomic<bool>* hurried = nullptr;
+
+}  // namespace
+
+void GiveWay() {
+  if (hurried != nullptr && !hurried->load(std::memory_order_relaxed)) std::this_thread::yield();
+}
+
+void LowerThreadPriority(ThreadPriority priority, const std::atomic<bool>* hurry) {
+  hurried = hurry;
   const bool soon = priority == ThreadPriority::kSoon;
 #ifdef __linux__
   // On Linux a nice value belongs to a thread. A share, not nothing: work that

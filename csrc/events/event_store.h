@@ -265,6 +265,8 @@ class EventStore {
   enum Work : uint8_t { kFlushes, kSyncs, kMerges, kRemovals, kWorks };
   // Takes mutex_. An error that lasts is told once.
   void ReportBackgroundError(Work work, const Status& status, const char* consequence);
+  // When background threads need not give way: writers wait for flushes, or never for the disk.
+  const std::atomic<bool>* Hurry() const { return commits() ? &flushes_behind_ : nullptr; }
   void FlushLoop();
   void MergeLoop();
   void IntervalLoop();

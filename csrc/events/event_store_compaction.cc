@@ -72,7 +72,7 @@ std::vector<CompactionPick> EventStore::CompactionsLocked() const {
 }
 
 void EventStore::CompactionLoop() {
-  LowerThreadPriority(ThreadPriority::kLater);
+  LowerThreadPriority(ThreadPriority::kLater, Hurry());
   std::chrono::seconds retry(0);
   std::unique_lock lock(mutex_);
   while (!stop_) {

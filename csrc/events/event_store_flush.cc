@@ -179,7 +179,7 @@ void EventStore::ReportBackgroundError(Work work, const Status& status, const ch
 }
 
 void EventStore::FlushLoop() {
-  LowerThreadPriority(ThreadPriority::kSoon);
+  LowerThreadPriority(ThreadPriority::kSoon, Hurry());
   std::unique_lock lock(mutex_);
   for (;;) {
     flush_cv_.wait(lock, [this] { return stop_ || (!immutables_.empty() && flush_error_.ok()); });
@@ -219,7 +219,7 @@ void EventStore::FlushLoop() {
 }
 
 void EventStore::MergeLoop() {
-  LowerThreadPriority(ThreadPriority::kSoon);
+  LowerThreadPriority(ThreadPriority::kSoon, Hurry());
   std::unique_lock lock(mutex_);
   while (!stop_) {
     std::shared_ptr<Memtable> memtable = memtable_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/thread_priority.h"
 #include "events/key_prefixes.h"
 #include "events/row_gather.h"
 
@@ -51,8 +52,10 @@ void OrderedRows::SortEntries() {
   const size_t n = keys_.size();
   scratch_.resize(std::max(scratch_.size(), n));
   RadixSort(keys_.data(), scratch_.data(), n, 64);
+  GiveWay();
   entries_.resize(n);
   for (size_t i = 0; i < n; ++i) entries_[i] = unsorted_[keys_[i].row];
+  GiveWay();
   keys_.clear();
   unsorted_.clear();
   const auto less = [this](const Entry& a, const Entry& b) { return TieLess(a, b); };

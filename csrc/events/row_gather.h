@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/thread_priority.h"
 #include "events/column_batch.h"
 
 namespace segue {
@@ -84,7 +85,9 @@ void GatherSome(const StoreSchema& schema, const std::vector<const ColumnBatch*>
   to->rows = n;
   to->columns.resize(schema.columns.size());
   for (size_t c = 0; c < schema.columns.size(); ++c) {
-    if (wanted(c)) GatherColumn(schema, c, sources, entries, n, &to->columns[c]);
+    if (!wanted(c)) continue;
+    GatherColumn(schema, c, sources, entries, n, &to->columns[c]);
+    GiveWay();
   }
   if (!sequences) return;
   to->seq.resize(n);

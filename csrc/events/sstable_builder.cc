@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/crc32c.h"
+#include "base/thread_priority.h"
 #include "events/bloom.h"
 #include "events/key_hashes.h"
 
@@ -206,6 +207,7 @@ Status SstBuilder::WriteBlock(const ColumnBatch& batch, size_t begin, size_t n) 
                              encoder_.Encode(ColumnShape::Of(column), *data, from, n, std::nullopt, &block_));
     }
     AppendCrc(start, &block_);
+    GiveWay();
     if (block_.size() > std::numeric_limits<uint32_t>::max()) {
       return Status::Invalid("a block of " + std::to_string(n) + " rows has 4 GiB or more; a row is too large");
     }
@@ -270,7 +272,11 @@ Status SstBuilder::FinishFile(const std::vector<TokenEntry>& tokens) {
   }
   {
     BloomFilter bloom(key_hashes_.size(), options_.bloom_bits_per_key);
-    bloom.AddMany(key_hashes_.data(), key_hashes_.size());
+    constexpr size_t kKeys = 16384;
+    for (size_t i = 0; i < key_hashes_.size(); i += kKeys) {
+      bloom.AddMany(key_hashes_.data() + i, std::min(kKeys, key_hashes_.size() - i));
+      GiveWay();
+    }
     key_hashes_ = {};
     std::string body;
     bloom.Serialize(&body);
