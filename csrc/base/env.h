@@ -73,10 +73,10 @@ class MappedFile {
   // meet (a device error, a full copy-on-write disk) becomes an error here, and
   // one call replaces a page fault for each page.
   virtual Status Prepare(uint64_t begin, uint64_t end) = 0;
-  // An error once a store into data() went to nowhere, as its page could not be
-  // had any more (somebody cut the file short, the device failed): never a
-  // SIGBUS. To be asked after stores that are to be relied on; cheap.
-  virtual Status StoreStatus() const = 0;
+  // To be told of stores into [begin, end) of data() that are to be relied on, after them; cheap. An error once
+  // one went to nowhere, as its page could not be had any more (somebody cut the file short, the device failed):
+  // never a SIGBUS.
+  virtual Status Stored(uint64_t begin, uint64_t end) = 0;
   virtual const std::string& path() const = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/mem_files.h"
 #include "base/mem_state.h"
 
 namespace segue {
@@ -14,162 +15,6 @@ namespace {
 
 using State = std::shared_ptr<MemState>;
 using Lock = std::lock_guard<std::mutex>;
-
-class MemWritableFile final : public WritableFile {
- public:
-  MemWritableFile(State state, std::string path, std::shared_ptr<MemFile> file)
-      : state_(std::move(state)), path_(std::move(path)), file_(std::move(file)) {}
-
-  Status Append(std::string_view data) override {
-    const Lock lock(state_->mutex);
-    if (closed_) return Status::Closed("cannot write " + path_ + ": the file is closed");
-    const MemOperation operation(state_.get(), "append", path_);
-    size_t n = operation.takes_effect() ? data.size() : 0;
-    if (operation.fails() && state_->fail_short) n = data.size() / 2;
-    if (n > 0) {
-      const size_t old_size = file_->now.size();
-      file_->now.Resize(old_size + n);
-      std::memcpy(file_->now.data() + old_size, data.data(), n);
-    }
-    return operation.status();
-  }
-
-  Status WriteBack() override {
-    const Lock lock(state_->mutex);
-    if (closed_) return Status::Closed("cannot write " + path_ + ": the file is closed");
-    const MemOperation operation(state_.get(), "write_back", path_);
-    if (operation.fails()) lost_ = true;  // and a later sync says nothing, as where a system tells an error once
-    return operation.status();
-  }
-
-  Status Sync() override {
-    const Lock lock(state_->mutex);
-    if (closed_) return Status::Closed("cannot sync " + path_ + ": the file is closed");
-    const MemOperation operation(state_.get(), "sync", path_);
-    if (operation.fails()) lost_ = true;
-    if (operation.succeeds() && !lost_) {
-      const MemBytes& now = file_->now;
-      file_->saved.Resize(now.size());
-      file_->saved.CopyFrom(now, file_->was_mapped ? 0 : file_->same, now.size());
-      file_->same = now.size();
-      file_->was_mapped = false;
-    }
-    return operation.status();
-  }
-
-  Status Close() override {
-    const Lock lock(state_->mutex);
-    closed_ = true;
-    return state_->Alive("close", path_);
-  }
-
- private:
-  State state_;
-  std::string path_;
-  std::shared_ptr<MemFile> file_;
-  bool lost_ = false;  // a sync or write-back failed: what is written here is never saved
-  bool closed_ = false;
-};
-
-class MemRandomAccessFile final : public RandomAccessFile {
- public:
-  MemRandomAccessFile(State state, std::string path, std::shared_ptr<MemFile> file)
-      : state_(std::move(state)), path_(std::move(path)), file_(std::move(file)), size_(file_->now.size()) {}
-
-  Status Read(uint64_t offset, size_t n, void* scratch) const override {
-    const Lock lock(state_->mutex);
-    SEGUE_RETURN_IF_ERROR(state_->Alive("read", path_));
-    const uint64_t size = file_->now.size();
-    if (offset > size || n > size - offset) {
-      return Status::Corruption(path_, static_cast<int64_t>(offset),
-                                path_ + " is too short: " + std::to_string(n) + " bytes expected at offset " +
-                                    std::to_string(offset) + ", it has " + std::to_string(size));
-    }
-    if (n > 0) std::memcpy(scratch, file_->now.data() + offset, n);
-    return Status();
-  }
-
-  uint64_t size() const override { return size_; }
-  const std::string& path() const override { return path_; }
-
- private:
-  State state_;
-  std::string path_;
-  std::shared_ptr<MemFile> file_;
-  uint64_t size_;
-};
-
-class MemMappedFile final : public MappedFile {
- public:
-  // With the state's mutex held, and room made in `file`.
-  MemMappedFile(State state, std::string path, std::shared_ptr<MemFile> file)
-      : state_(std::move(state)),
-        path_(std::move(path)),
-        file_(std::move(file)),
-        data_(file_->now.data()),
-        size_(file_->now.size()) {
-    ++file_->mappings;
-    state_->mapped.push_back(file_);
-  }
-  ~MemMappedFile() override {
-    const Lock lock(state_->mutex);
-    --file_->mappings;
-  }
-
-  uint8_t* data() override { return data_; }
-  uint64_t size() const override { return size_; }
-  const std::string& path() const override { return path_; }
-
-  Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) override {
-    std::string bytes;
-    for (const std::string_view part : parts) bytes += part;
-    const Lock lock(state_->mutex);
-    if (offset > size_ || bytes.size() > size_ - offset) return OutOfRange(offset, offset + bytes.size());
-    const MemOperation operation(state_.get(), "write", path_);
-    size_t n = operation.takes_effect() ? bytes.size() : 0;
-    // The system copies whole words: one that is aligned is never halved.
-    if (operation.fails() && state_->fail_short) n = bytes.size() / 2 / 8 * 8;
-    if (n > 0) std::memcpy(data_ + offset, bytes.data(), n);
-    return operation.status();
-  }
-
-  Status Sync(uint64_t begin, uint64_t end) override {
-    const Lock lock(state_->mutex);
-    if (begin > end || end > size_) return OutOfRange(begin, end);
-    const MemOperation operation(state_.get(), "msync", path_);
-    if (operation.fails()) lost_ = true;
-    if (operation.succeeds() && !lost_) {
-      file_->saved.Resize(file_->now.size());
-      file_->saved.CopyFrom(file_->now, begin, end);
-    }
-    return operation.status();
-  }
-
-  Status Prepare(uint64_t begin, uint64_t end) override {
-    const Lock lock(state_->mutex);
-    if (begin > end || end > size_) return OutOfRange(begin, end);
-    return state_->Alive("write", path_);
-  }
-
-  // A process that was killed has stored nothing more, and acknowledges nothing.
-  Status StoreStatus() const override {
-    const Lock lock(state_->mutex);
-    return state_->Alive("store", path_);
-  }
-
- private:
-  Status OutOfRange(uint64_t begin, uint64_t end) const {
-    return Status::Invalid(path_ + " has no bytes " + std::to_string(begin) + " to " + std::to_string(end) +
-                           ": it has " + std::to_string(size_));
-  }
-
-  State state_;
-  std::string path_;
-  std::shared_ptr<MemFile> file_;
-  uint8_t* data_;
-  uint64_t size_;
-  bool lost_ = false;
-};
 
 class MemFileLock final : public FileLock {
  public:
@@ -234,6 +79,16 @@ void MemEnv::SetFailAt(uint64_t n, int errno_value, bool short_write) {
   state_->fail_at = n;
   state_->fail_errno = errno_value;
   state_->fail_short = short_write;
+}
+
+void MemEnv::SetCapacity(uint64_t bytes) {
+  const Lock lock(state_->mutex);
+  state_->capacity = bytes;
+}
+
+uint64_t MemEnv::used() const {
+  const Lock lock(state_->mutex);
+  return state_->Used();
 }
 
 bool MemEnv::crashed() const {
@@ -305,14 +160,14 @@ Result<std::unique_ptr<WritableFile>> MemEnv::NewWritableFile(const std::string&
   file->same = 0;
   file->was_mapped = false;
   SEGUE_RETURN_IF_ERROR(operation.status());
-  return std::unique_ptr<WritableFile>(std::make_unique<MemWritableFile>(state_, path, file));
+  return OpenMemWritable(state_, path, file);
 }
 
 Result<std::unique_ptr<RandomAccessFile>> MemEnv::NewRandomAccessFile(const std::string& path) {
   const Lock lock(state_->mutex);
   SEGUE_RETURN_IF_ERROR(state_->Alive("open", path));
   SEGUE_ASSIGN_OR_RETURN(const std::shared_ptr<MemFile> file, FindFile(*state_, "open", path));
-  return std::unique_ptr<RandomAccessFile>(std::make_unique<MemRandomAccessFile>(state_, path, file));
+  return OpenMemRandomAccess(state_, path, file);
 }
 
 Result<std::unique_ptr<MappedFile>> MemEnv::NewMappedFile(const std::string& path, uint64_t size) {
@@ -323,12 +178,13 @@ Result<std::unique_ptr<MappedFile>> MemEnv::NewMappedFile(const std::string& pat
   SEGUE_ASSIGN_OR_RETURN(const std::shared_ptr<MemFile> file, MakeFile(state_.get(), "map", path));
   if (file->now.size() != size) {
     if (file->mappings > 0) return MemIoError("resize the mapped file", path, EBUSY);
+    if (size > file->now.size() && size - file->now.size() > state_->Room()) return MemIoError("map", path, ENOSPC);
     file->now.Resize(static_cast<size_t>(size));
   }
   file->same = 0;
   file->was_mapped = true;
   SEGUE_RETURN_IF_ERROR(operation.status());
-  return std::unique_ptr<MappedFile>(std::make_unique<MemMappedFile>(state_, path, file));
+  return OpenMemMapped(state_, path, file);
 }
 
 Result<std::string> MemEnv::ReadFile(const std::string& path) {
@@ -412,6 +268,21 @@ Status MemEnv::Remove(const std::string& path) {
   }
   state_->Set(place.first, place.second, nullptr);
   return operation.status();
+}
+
+void MemEnv::ReleaseTail(const std::string& path, uint64_t offset) {
+  const Lock lock(state_->mutex);
+  const MemOperation operation(state_.get(), "release", path);
+  if (!operation.takes_effect()) return;
+  const Result<std::shared_ptr<MemFile>> found = FindFile(*state_, "release", path);
+  if (!found.ok()) return;
+  MemFile* file = found->get();
+  const uint64_t begin = MemWholePages(offset);
+  if (begin >= file->now.size()) return;
+  // Not synced: power loss may leave what was there.
+  file->now.Clear(begin, file->now.size());
+  file->same = std::min<size_t>(file->same, begin);
+  file->was_mapped = true;
 }
 
 Status MemEnv::SyncDir(const std::string& dir) {

@@ -7,8 +7,12 @@
 //
 // Operations. Every change of the file system is one operation with a number,
 // from 1: create (a file, a mapped file, each folder), append, sync, mapped
-// sync, rename, remove, syncdir. Reads, locks and stores into a mapping have
-// none. A process that is killed leaves what Crash(kAll) leaves.
+// write, prepare, store and sync, release, rename, remove, syncdir. Reads and
+// locks have none. A process that is killed leaves what Crash(kAll) leaves.
+//
+// Stores into a mapping are an operation when MappedFile::Stored tells of them.
+// A crash at one (or at a mapped write) leaves some of its words, in no order,
+// whatever is kept: `seed` says which. When one fails, its bytes are as before.
 //
 // Harsher than most real file systems, never milder: syncing a file does not
 // save its name; a sync of a mapping saves exactly the bytes asked for; after a
@@ -58,6 +62,10 @@ class MemEnv final : public Env {
   // an append or write with `short_write` does the first half (of a mapped file: in whole
   // words of 8 bytes). 0 takes the order back.
   void SetFailAt(uint64_t n, int errno_value, bool short_write = false);
+  // From now on all files together have so many bytes at most: what is more ends with ENOSPC, after as much of it
+  // as goes. UINT64_MAX: any number.
+  void SetCapacity(uint64_t bytes);
+  uint64_t used() const;
   bool crashed() const;
   // The file system after power loss now, or, after SetCrashAt, at that operation.
   std::unique_ptr<MemEnv> Crash(CrashKeep keep, uint64_t seed = 0) const;
@@ -79,6 +87,7 @@ class MemEnv final : public Env {
   Status CreateDirs(const std::string& dir) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& path) override;
+  void ReleaseTail(const std::string& path, uint64_t offset) override;
   Status SyncDir(const std::string& dir) override;
   Result<std::unique_ptr<FileLock>> LockFile(const std::string& path) override;
   Result<bool> RemoveUnlocked(const std::string& path) override;

@@ -354,12 +354,7 @@ class PosixMappedFile final : public MappedFile {
     return StoreStatus();
   }
 
-  Status StoreStatus() const override {
-    if (!guard_->lost()) return Status();
-    return Status::Io(path_, EIO,
-                      "cannot write " + path_ +
-                          ": a part of it is not there (the file was cut short, or its device failed or is full)");
-  }
+  Status Stored(uint64_t /*begin*/, uint64_t /*end*/) override { return StoreStatus(); }
 
   Status Prepare(uint64_t begin, uint64_t end) override {
     if (end > size_ || begin > end) return OutOfRange("prepare", begin, end);
@@ -387,6 +382,13 @@ class PosixMappedFile final : public MappedFile {
   }
 
  private:
+  Status StoreStatus() const {
+    if (!guard_->lost()) return Status();
+    return Status::Io(path_, EIO,
+                      "cannot write " + path_ +
+                          ": a part of it is not there (the file was cut short, or its device failed or is full)");
+  }
+
   // Whole pages around [begin, end): offset of the first, and length.
   static std::pair<uint64_t, size_t> Pages(uint64_t begin, uint64_t end) {
     const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));

@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kSector = 512;  // what a drive writes whole or not at all
+constexpr size_t kWord = 8;      // what a processor stores whole or not at all
+constexpr uint8_t kZeros[kPage] = {};
 
 // Uniform enough, and the same on every platform (std distributions are not).
 class Dice {
@@ -28,9 +30,31 @@ class Dice {
   std::mt19937_64 engine_;
 };
 
+// A part of a change that was cut off: words, as nothing smaller is ever halved, the first or the last few, or
+// any; or pages. The order of stores is no help, as one page may be written back before another.
+void Tear(const MemFile::Torn& torn, Dice* dice, MemBytes* bytes) {
+  const uint64_t way = dice->Below(4);
+  const size_t unit = way == 3 ? kPage : kWord;
+  const uint64_t end = std::min<uint64_t>(torn.begin + torn.before.size(), bytes->size());
+  const uint64_t units = (end + unit - 1) / unit - torn.begin / unit;
+  const uint64_t some = dice->UpTo(units);
+  uint64_t place = 0;
+  for (uint64_t at = torn.begin; at < end; ++place) {
+    const uint64_t next = std::min(end, (at / unit + 1) * unit);
+    const bool made = way == 0 ? place < some : way == 1 ? place >= units - some : dice->Below(2) == 0;
+    if (!made) std::memcpy(bytes->data() + at, torn.before.data() + (at - torn.begin), next - at);
+    at = next;
+  }
+}
+
 // What power loss leaves of a file.
 void Settle(const MemFile& before, CrashKeep keep, Dice* dice, MemFile* after) {
-  const MemBytes& now = before.seen();
+  MemBytes torn;
+  if (before.torn && keep != CrashKeep::kNone) {
+    torn = before.seen().Copy();
+    Tear(*before.torn, dice, &torn);
+  }
+  const MemBytes& now = before.torn && keep != CrashKeep::kNone ? torn : before.seen();
   const MemBytes& saved = before.saved;
   MemBytes& out = after->now;
   if (keep != CrashKeep::kRandom) {
@@ -95,8 +119,14 @@ void MemBytes::CopyFrom(const MemBytes& other, size_t begin, size_t end) {
   }
 }
 
+void MemBytes::Clear(size_t begin, size_t end) {
+  for (size_t at = begin; at < end; at += kPage) {
+    const size_t n = std::min(kPage, end - at);
+    if (std::memcmp(data_ + at, kZeros, n) != 0) std::memset(data_ + at, 0, n);
+  }
+}
+
 MemBytes MemBytes::Copy() const {
-  static constexpr uint8_t kZeros[kPage] = {};
   MemBytes copy;
   copy.Resize(size_);
   for (size_t at = 0; at < size_; at += kPage) {
@@ -105,6 +135,8 @@ MemBytes MemBytes::Copy() const {
   }
   return copy;
 }
+
+uint64_t MemWholePages(uint64_t offset) { return (offset + kPage - 1) / kPage * kPage; }
 
 std::vector<std::string> SplitMemPath(std::string_view path) {
   std::vector<std::string> parts;
@@ -133,6 +165,28 @@ void MemState::Die() {
   for (const std::weak_ptr<MemFile>& weak : mapped) {
     if (const auto file = weak.lock(); file != nullptr && file->mappings > 0) file->frozen = file->now.Copy();
   }
+}
+
+uint64_t MemState::Used() const {
+  uint64_t bytes = 0;
+  std::vector<const MemDir*> open = {root.get()};
+  while (!open.empty()) {
+    const MemDir* dir = open.back();
+    open.pop_back();
+    for (const auto& [name, node] : dir->now) {
+      if (node->is_dir()) {
+        open.push_back(static_cast<const MemDir*>(node.get()));
+      } else {
+        bytes += static_cast<const MemFile*>(node.get())->now.size();
+      }
+    }
+  }
+  return bytes;
+}
+
+uint64_t MemState::Room() const {
+  if (capacity == UINT64_MAX) return UINT64_MAX;
+  return capacity - std::min(capacity, Used());
 }
 
 Status MemState::Alive(const char* verb, const std::string& path) const {

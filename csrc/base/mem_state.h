@@ -51,6 +51,8 @@ class MemBytes {
   // Makes [begin, end) equal to `other`'s (zero past its end), page by page
   // where it differs.
   void CopyFrom(const MemBytes& other, size_t begin, size_t end);
+  // Makes [begin, end) zero, page by page where it is not.
+  void Clear(size_t begin, size_t end);
   MemBytes Copy() const;
 
  private:
@@ -77,7 +79,14 @@ struct MemFile final : MemNode {
   MemBytes saved;
   size_t same = 0;
   int mappings = 0;
-  bool was_mapped = false;         // stores may have changed any byte since the last sync
+  bool was_mapped = false;  // stores may have changed any byte since the last sync
+  MemBytes told;            // what of `now` is prepared for stores, but for stores that nobody told of yet
+  // A change of words that the crash came upon: which of them it made is open.
+  struct Torn {
+    uint64_t begin;
+    std::string before;
+  };
+  std::optional<Torn> torn;
   std::optional<MemBytes> frozen;  // `now` of a mapping when the crash came; stores after it are a dead process's
   const MemBytes& seen() const { return frozen ? *frozen : now; }
 };
@@ -120,10 +129,13 @@ struct MemState {
   int fail_errno = 0;
   bool fail_short = false;
   bool dead = false;
+  uint64_t capacity = UINT64_MAX;  // of all files together
 
   // Everything below wants `mutex` held, but for CrashCopy.
 
   void Die();
+  uint64_t Used() const;  // bytes of all files that have a name
+  uint64_t Room() const;
   Status Alive(const char* verb, const std::string& path) const;
 
   std::shared_ptr<MemNode> Find(const std::string& path) const;  // null: not there
@@ -154,6 +166,7 @@ class MemOperation {
   bool takes_effect() const { return fate_ == MemFate::kGo || fate_ == MemFate::kCut; }
   bool succeeds() const { return fate_ == MemFate::kGo; }
   bool fails() const { return fate_ == MemFate::kFail; }
+  bool cut_off() const { return fate_ == MemFate::kCut; }
   Status status() const;
 
  private:
@@ -163,6 +176,8 @@ class MemOperation {
   MemFate fate_;
 };
 
+// `offset`, rounded up to where a page begins.
+uint64_t MemWholePages(uint64_t offset);
 std::vector<std::string> SplitMemPath(std::string_view path);
 Status MemIoError(const char* verb, const std::string& path, int error);
 

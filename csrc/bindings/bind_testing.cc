@@ -115,7 +115,7 @@ void BindFiles(py::module_& m) {
              const std::string_view bytes = View(data);
              CheckRange(f, offset, bytes.size());
              std::memcpy(f.data() + offset, bytes.data(), bytes.size());
-             ThrowIfError(f.StoreStatus());
+             ThrowIfError(f.Stored(offset, offset + bytes.size()));
            })
       .def("write", [](MappedFile& f, uint64_t offset, const py::bytes& first,
                        const py::bytes& second) { ThrowIfError(f.Write(offset, {View(first), View(second)})); })
@@ -163,6 +163,7 @@ void BindEnvs(py::module_& m) {
             Check(e.RemoveGradually(path, [hurry] { return hurry; }));
           },
           py::arg("path"), py::arg("hurry") = false, NoGil())
+      .def("release_tail", [](Env& e, const std::string& path, uint64_t offset) { e.ReleaseTail(path, offset); })
       .def("sync_dir", [](Env& e, const std::string& dir) { ThrowIfError(e.SyncDir(dir)); });
 
   py::class_<MemEnv, Env, std::shared_ptr<MemEnv>>(
@@ -174,6 +175,10 @@ void BindEnvs(py::module_& m) {
            "Operation n is cut off; it and all calls after it fail with EIO.")
       .def("set_fail_at", &MemEnv::SetFailAt, py::arg("n"), py::arg("errno"), py::arg("short_write") = false,
            "Operation n, and only that one, fails.")
+      .def(
+          "set_capacity", [](MemEnv& e, std::optional<uint64_t> bytes) { e.SetCapacity(bytes.value_or(UINT64_MAX)); },
+          py::arg("bytes"), "All files together may have so many bytes; None for any number.")
+      .def_property_readonly("used", &MemEnv::used, "Bytes of all files.")
       .def_property_readonly("crashed", &MemEnv::crashed)
       .def(
           "crash",
@@ -192,11 +197,19 @@ void BindEnvs(py::module_& m) {
       });
 
   py::class_<GatedEnv, Env, std::shared_ptr<GatedEnv>>(
-      m, "GatedEnv", "In front of another file system: syncs of mapped files wait while the gate is closed.")
+      m, "GatedEnv",
+      "In front of another file system: syncs of mapped files, and reads of one file, wait while their gate is closed.")
       .def(py::init<SharedEnv>(), py::arg("behind"))
-      .def("close_gate", [](GatedEnv& e) { e.gate().Close(); })
-      .def("open_gate", [](GatedEnv& e) { e.gate().Open(); })
-      .def_property_readonly("waiting", [](GatedEnv& e) { return e.gate().waiting(); }, "Syncs at the gate now.");
+      .def("close_gate", [](GatedEnv& e) { e.syncs().Close(); })
+      .def("open_gate", [](GatedEnv& e) { e.syncs().Open(); })
+      .def_property_readonly(
+          "waiting", [](GatedEnv& e) { return e.syncs().waiting(); }, "Syncs at the gate now.")
+      .def(
+          "close_reads", [](GatedEnv& e, const std::string& part) { e.reads().Close(part); }, py::arg("part"),
+          "Reads of files with this in their path wait.")
+      .def("open_reads", [](GatedEnv& e) { e.reads().Open(); })
+      .def_property_readonly(
+          "reads_waiting", [](GatedEnv& e) { return e.reads().waiting(); }, "Reads at the gate now.");
 
   // Never destroyed, so the holder owns nothing.
   m.def("posix_env", [] { return SharedEnv(Env::Posix(), [](Env*) {}); });

@@ -133,7 +133,7 @@ Status WalWriter::Append(WalRecordType type, uint64_t first_seq, uint32_t count,
     std::memset(record + sizeof(head) + payload.size(), 0, padding);
     StoreWord(record, first_word);
     if (!image_) {
-      if (Status status = file_->StoreStatus(); !status.ok()) return Fail(std::move(status));
+      if (Status status = file_->Stored(begin, begin + size); !status.ok()) return Fail(std::move(status));
     }
   }
   end_.store(begin + size, std::memory_order_release);
@@ -155,7 +155,7 @@ Status WalWriter::StoreNote(uint64_t synced_to) {
   const uint64_t word = WalSyncedWord(header_.generation, synced_to);
   if (!image_) {
     StoreWord(data_ + wal_header::kSynced, word);
-    return Status();
+    return file_->Stored(wal_header::kSynced, wal_header::kEnd);
   }
   uint8_t bytes[8];
   StoreAs<uint64_t>(bytes, word);

@@ -673,7 +673,7 @@ def test_sync_takes_what_is_committed_and_no_more_than_is_there() -> None:
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_creation_fails_cleanly(error: int) -> None:
     """A log that could not be made leaves nothing under its name, or a whole one."""
-    for at in range(1, 7):  # map, write, sync, rename, syncdir, map again
+    for at in range(1, 8):  # map, write, sync, rename, syncdir, map again, prepare
         env = testing.MemEnv()
         env.set_fail_at(at, error)
         with pytest.raises(errors.StorageError) as caught:
@@ -683,7 +683,7 @@ def test_creation_fails_cleanly(error: int) -> None:
             assert read(env) == []
     env = testing.MemEnv()
     open_writer(env)
-    assert env.op_count() == 6
+    assert env.op_count() == 7
 
 
 @pytest.mark.parametrize("staged", [False, True])
