@@ -279,6 +279,15 @@ Status EventStore::Verify() {
 Status EventStore::RecordHandoff(uint64_t seq) {
   if (options_.read_only) return {};
   SEGUE_RETURN_IF_ERROR(CheckWritable());
+  uint64_t last = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
+    last = last_seq_;
+  }
+  // Recovery passes over numbers that were handed off and are not there. If power loss could take some of
+  // them, it would pass over these and take what came after.
+  SEGUE_RETURN_IF_ERROR(SyncTo(std::min(seq, last)));
   const std::lock_guard manifest_lock(manifest_mutex_);
   Manifest next;
   {

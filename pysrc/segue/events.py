@@ -463,7 +463,10 @@ class Events:
         return EventStats(**values)
 
     def record_handoff(self, sequence: int) -> None:
-        """Note durably that a pipeline publishes up to ``sequence``: no such number is issued again."""
+        """Note durably that a pipeline publishes up to ``sequence``: no such number is issued again.
+
+        Events up to it are synced before, whatever the durability.
+        """
         self._store.record_handoff(sequence)
 
     def close(self) -> None:
