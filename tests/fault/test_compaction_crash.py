@@ -17,6 +17,8 @@ from segue import _engine
 from segue.errors import Error
 from segue.events import Events
 
+from power_loss import left_by_crash
+
 DAY = 86_400_000_000
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "d": pa.dictionary(pa.int32(), pa.string())})
 OPTIONS = {
@@ -24,17 +26,19 @@ OPTIONS = {
     "block_rows": 16,
     "window_rows": 8,
     "background_compaction": False,
+    "sync_interval_ms": 1,
 }
 
 
 class Workload:
     """Late events, merges and expiry; remembers what was promised."""
 
-    def __init__(self, env) -> None:
+    def __init__(self, env, durability: str = "commit") -> None:
         self.env = env
+        self.durability = durability
         self.events: Events | None = None
         self.units: list[list[tuple[int, int]]] = []  # (k, day) of each batch that was tried
-        self.acknowledged = 0
+        self.promised = 0  # units that survive power loss
         self.expiries: list[tuple[int, int]] = []  # (first day kept, units before it) of each one tried
         self.expired = 0  # of them acknowledged
 
@@ -43,15 +47,29 @@ class Workload:
         rows = [(first + i, days[i % len(days)]) for i in range(n)]
         self.units.append(rows)
         self.events.append_batch(columns(rows), token=token)
-        self.acknowledged = len(self.units)
+        self.note_synced()
+        assert self.promised == len(self.units) or self.durability != "commit"
+
+    def note_synced(self) -> None:
+        synced = self.events.stats().synced_sequence
+        while self.promised < len(self.units):
+            if sum(map(len, self.units[: self.promised + 1])) > synced:
+                break
+            self.promised += 1
 
     def expire(self, day: int) -> None:
         self.expiries.append((day, len(self.units)))
         self.events.expire(before=day * DAY)
         self.expired = len(self.expiries)
+        self.note_synced()
+
+    def open(self, how, *arguments) -> None:
+        self.events = how(
+            "/db/t", "t", *arguments, durability=self.durability, _options=OPTIONS, _env=self.env
+        )
 
     def run(self) -> None:
-        self.events = Events.create("/db/t", "t", SCHEMA, "k", "at", _options=OPTIONS, _env=self.env)
+        self.open(Events.create, SCHEMA, "k", "at")
         self.batch([0, 1, 2], 30, token="first")
         self.events.flush()  # a file for each of three windows
         self.batch([1, 2, 9, 11, 13, 200], 42)
@@ -61,7 +79,8 @@ class Workload:
         self.expire(1)  # flushes, drops a file, hides a part of another
         self.batch([0, 3], 6)  # older than the bound: stays
         self.events.close()
-        self.events = Events.open("/db/t", "t", _options=OPTIONS, _env=self.env)
+        self.promised = len(self.units)
+        self.open(Events.open)
         self.batch([3, 4], 20)
         self.events.compact()  # drops what was hidden
         self.expire(12)
@@ -117,7 +136,7 @@ def check_files(env) -> None:
 
 def check_recovered(workload: Workload, env) -> None:
     if not env.exists("/db/t/MANIFEST"):
-        assert workload.acknowledged == 0
+        assert workload.promised == 0
         return
     events = Events.open("/db/t", "t", _options=OPTIONS, _env=env)
     check_files(env)
@@ -125,7 +144,7 @@ def check_recovered(workload: Workload, env) -> None:
     found = rows_of(events)
     possible = [
         (units, expiries)
-        for units in range(workload.acknowledged, len(workload.units) + 1)
+        for units in range(workload.promised, len(workload.units) + 1)
         for expiries in range(workload.expired, len(workload.expiries) + 1)
         if workload.rows(units, expiries) == found
     ]
@@ -146,19 +165,34 @@ def check_recovered(workload: Workload, env) -> None:
     events.close()
 
 
+@pytest.mark.parametrize("durability", ["commit", "os"])
 @pytest.mark.parametrize("keep", ["none", "all", "random"])
-def test_power_loss_at_every_operation(keep):
+def test_power_loss_at_every_operation(keep, durability):
     clean = False
     n = 0
     while not clean:
         n += 1
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
-        workload = Workload(env)
+        workload = Workload(env, durability)
         clean = workload.run_until_error() and not env.crashed
-        for seed in range(2 if keep == "random" else 1):
-            check_recovered(workload, env.crash(keep, seed))
+        for after in left_by_crash(env, n, keep, 2):
+            check_recovered(workload, after)
     assert n > 150, "the workload is expected to do many operations"
+
+
+def test_power_loss_at_every_operation_beside_syncs_of_the_background():
+    """Where they come varies, so what is kept takes turns instead of being tried at the same place each."""
+    clean = False
+    n = 0
+    while not clean:
+        n += 1
+        env = _engine.testing.MemEnv()
+        env.set_crash_at(n)
+        workload = Workload(env, "interval")
+        clean = workload.run_until_error() and not env.crashed
+        for after in left_by_crash(env, n, ("none", "all", "random")[n % 3], 2):
+            check_recovered(workload, after)
 
 
 @pytest.mark.parametrize(("code", "short"), [(errno.ENOSPC, True), (errno.EIO, False)])
