@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 
 import pyarrow as pa
 import pytest
@@ -194,3 +196,39 @@ def test_a_merge_of_blocks_of_which_little_is_left(tmp_path):
         assert events.stats().table_rows == before.num_rows
         assert events.scan(ordered=True).to_arrow() == before
         events.verify()
+
+
+def test_flushes_go_on_while_expiry_counts():
+    """It reads tables that are shared with later windows, for seconds perhaps: appends must not wait for that."""
+    env = _engine.testing.GatedEnv(_engine.testing.MemEnv())
+    options = {"wal_bytes": 1 << 20, "window_rows": 1000, "background_compaction": False}
+    with Events.create("/t", "t", SCHEMA, "k", "at", durability="os", _options=options, _env=env) as events:
+        add(events, range(6), 5)
+        events.flush()
+        reports = []
+        env.close_reads("sst-000001")
+        expiry = threading.Thread(target=lambda: reports.append(events.expire(before=4 * DAY)))
+        expiry.start()
+        try:
+            deadline = time.monotonic() + 10
+            while env.reads_waiting == 0:
+                assert time.monotonic() < deadline, "it does not count"
+                time.sleep(0.001)
+            add(events, [0, 9], 3)
+            flush = threading.Thread(target=events.flush)
+            flush.start()
+            flush.join(10)
+            waited = flush.is_alive()
+            handoff = threading.Thread(target=lambda: events.record_handoff(1))
+            handoff.start()
+            handoff.join(10)
+            waited = waited or handoff.is_alive()
+            assert expiry.is_alive()
+        finally:
+            env.open_reads()
+            for thread in (expiry, flush, handoff):
+                thread.join()
+        assert not waited, "flushes waited for what expiry reads"
+        # What was flushed meanwhile is stored by the time it is all done, and goes with the rest.
+        assert reports[0].events == 23
+        assert days(events) == {4: 5, 5: 5, 9: 3}
