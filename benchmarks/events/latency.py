@@ -7,16 +7,17 @@ says so. The bare loop writes the same packed events with ``pwrite`` + ``fdatasy
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import workloads
 from benchmarks.events.encoding import EVENT_BYTES, Dictionaries, Digest, pack_rows
-from benchmarks.events.stores import open_store
+from benchmarks.events.stores import Store, open_store
 from benchmarks.harness import Outcome, Timer, histogram, percentiles, thin
 
 if TYPE_CHECKING:
@@ -31,19 +32,8 @@ FLUSH_SECONDS = 1.0
 def store(work: Path, params: dict[str, Any]) -> Outcome:
     table, sent = _input(params)
     with open_store(params["store"], work / "db", params["durability"], Dictionaries(table)) as opened:
-        stop = threading.Event()
-
-        def flush() -> None:
-            while not stop.wait(FLUSH_SECONDS):
-                opened.flush()
-
-        flusher = threading.Thread(target=flush)
-        flusher.start()
-        try:
-            latencies = _open_loop(sent, opened.append_batch)
-        finally:
-            stop.set()
-            flusher.join()
+        with flushing(opened, FLUSH_SECONDS):
+            latencies = open_loop(sent, opened.append_batch)
         counters = opened.counters()
         digest = Digest()
         opened.add_to(digest)
@@ -54,12 +44,39 @@ def bare(work: Path, params: dict[str, Any]) -> Outcome:
     """The least that any store must do: the bytes in a file, synced."""
     _, sent = _input(params)
     packed = [pack_rows(batch) for batch in sent]
-    sync = params["durability"] == "commit"
+    with bare_log(work / "log", sum(map(len, packed)), params["durability"] == "commit") as write:
+        latencies = open_loop(packed, write)
+    digest = Digest()
+    digest.add_bare((work / "log").read_bytes())
+    return _outcome(latencies, digest)
+
+
+@contextlib.contextmanager
+def flushing(opened: Store, seconds: float) -> Iterator[None]:
+    """Have another thread ask for a flush every so many seconds."""
+    stop = threading.Event()
+
+    def flush() -> None:
+        while not stop.wait(seconds):
+            opened.flush()
+
+    flusher = threading.Thread(target=flush)
+    flusher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        flusher.join()
+
+
+@contextlib.contextmanager
+def bare_log(path: Path, size: int, sync: bool) -> Iterator[Callable[[bytes, int], None]]:
+    """Make a preallocated file, and give a function that writes packed events from the number `first` on."""
     fdatasync = getattr(os, "fdatasync", os.fsync)
-    descriptor = os.open(work / "log", os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, sum(map(len, packed)))
+            os.posix_fallocate(descriptor, 0, size)
         os.fsync(descriptor)
 
         def write(data: bytes, first: int) -> None:
@@ -67,12 +84,9 @@ def bare(work: Path, params: dict[str, Any]) -> Outcome:
             if sync:
                 fdatasync(descriptor)
 
-        latencies = _open_loop(packed, write)
+        yield write
     finally:
         os.close(descriptor)
-    digest = Digest()
-    digest.add_bare((work / "log").read_bytes())
-    return _outcome(latencies, digest)
 
 
 def _input(params: dict[str, Any]) -> tuple[pa.Table, list[pa.RecordBatch]]:
@@ -81,7 +95,8 @@ def _input(params: dict[str, Any]) -> tuple[pa.Table, list[pa.RecordBatch]]:
     return table, workloads.batches(table.slice(0, rows), BATCH_ROWS)
 
 
-def _open_loop(items: list[Any], send: Callable[[Any, int], object]) -> list[float]:
+def open_loop(items: list[Any], send: Callable[[Any, int], object]) -> list[float]:
+    """Send each when it arrives, or once the one before is done; return seconds from arrival to answer."""
     timer = Timer(reset_peaks=True)
     latencies = [0.0] * len(items)
     clock, sleep = time.perf_counter, time.sleep
