@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -93,13 +94,17 @@ class Snapshot:
     """An event table as of one sequence number; later appends do not change it.
 
     Keeps files and memory alive until closed or collected; stays readable after the table is closed.
+    A context manager.
     """
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, implied: bool = False) -> None:
+        self._closed = True  # until it is there; `__del__` runs even when this fails
         self._events = events
         self._native = events._store.snapshot()
         self.sequence: int = self._native.sequence
         """Highest sequence number in the snapshot; 0 when it is empty."""
+        # That of a scan of the table, which nobody else has, goes with it.
+        self._closed = implied
 
     def __repr__(self) -> str:
         return f"<segue.Snapshot of {self._events.name!r} at sequence {self.sequence}>"
@@ -112,7 +117,17 @@ class Snapshot:
 
     def close(self) -> None:
         """Let go of files and memory. Idempotent."""
+        self._closed = True
         self._native.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(
+                f"{self!r} was never closed; use it in a with statement",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     def scan(
         self,

@@ -325,7 +325,7 @@ class Events:
         [2]
         >>> db.close()
         """
-        return self.snapshot().scan(key, since, until, columns, descending, ordered, limit)
+        return Snapshot(self, implied=True).scan(key, since, until, columns, descending, ordered, limit)
 
     def snapshot(self) -> Snapshot:
         """Take the table as of now, unchanged by later appends."""

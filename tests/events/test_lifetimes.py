@@ -393,7 +393,7 @@ def test_a_table_that_was_never_closed_warns(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Events.open(tmp_path / "t", "t") as events:  # it was closed all the same
-            assert events.snapshot().sequence == 1
+            assert events.stats().sequence == 1
         with segue.open(tmp_path / "db") as db:
             db.create_events("e", SCHEMA, "user", "at")  # the database closes it
         del events, db
@@ -404,6 +404,48 @@ def test_a_table_that_was_never_closed_warns(tmp_path: Path) -> None:
         del db
         gc.collect()
     assert len(caught) == 1, "one for the database, none for its tables"
+    reader = segue.open(tmp_path / "db", mode="r")
+    with pytest.warns(ResourceWarning, match="mode='r'.*never closed"):
+        del reader
+        gc.collect()
+
+
+@pytest.mark.parametrize("mode", ["rw", "r"])
+def test_a_snapshot_that_was_never_closed_warns(tmp_path: Path, mode: str) -> None:
+    with Events.create(tmp_path / "t", "t", SCHEMA, "user", "at", durability="os") as events:
+        events.append(1, "p", 1)
+    with Events.open(tmp_path / "t", "t", mode=mode) as events:
+        snapshot = events.snapshot()
+        scan = snapshot.scan()
+        del snapshot
+        assert scan.to_arrow().num_rows == 1, "the scan has it"
+        with pytest.warns(ResourceWarning, match="Snapshot of 't' at sequence 1> was never closed") as caught:
+            del scan
+            gc.collect()
+        assert len(caught) == 1
+
+
+def test_scans_want_no_closing(tmp_path: Path) -> None:
+    """Not even half read ones: leaving a loop early is how one reads a few."""
+    with (
+        warnings.catch_warnings(),
+        Events.create(tmp_path / "t", "t", SCHEMA, "user", "at", durability="os") as events,
+    ):
+        warnings.simplefilter("error")
+        events.append(1, "p", 1)
+        events.flush()
+        events.append(1, "q", 2)
+        for scan in (events.scan(), events.scan(ordered=True), events.scan(key=1)):
+            half = scan.batches()
+            next(half)
+            reader = scan.to_reader()
+            reader.read_next_batch()
+            del half, reader
+        with events.snapshot() as snapshot:
+            left = snapshot.scan().batches()
+            next(left)
+        del scan, snapshot, left
+        gc.collect()
 
 
 # ---- buffers that their owner changes --------------------------------------
