@@ -22,6 +22,9 @@ from segue import _engine
 from segue.errors import Error, InvalidError, SchemaError
 from segue.events import Events
 
+from .batch_inputs import WAYS, batch_input
+from .open_reading import OpenReading
+
 Row = tuple[Any, ...]  # values in schema order; times and dates as int
 Operation = tuple[str, dict[str, Any]]
 
@@ -128,6 +131,7 @@ class Setup:
     options: dict[str, Any]
     durability: str = "commit"
     window: int | None = None  # in units of the time column; None: a day
+    database: bool = False  # on disk, with the usual options
 
     @property
     def width(self) -> int:
@@ -158,6 +162,7 @@ class Model:
     last: int = 0
     synced: int = 0  # at least up to here events survive power loss
     handoff: int = 0
+    taken: int | None = None  # by a pipeline, if there is one
     tokens: dict[str, Unit] = field(default_factory=dict)
 
     def visible(self) -> list[tuple[int, Row]]:
@@ -178,23 +183,31 @@ class TableAndModel:
         self.names = self.kind.schema.names
         self.time = self.kind.place("at")
         self.env = _engine.testing.MemEnv()
-        unit = self.kind.schema.field("at").type.unit
-        window = "day" if setup.window is None else dt.timedelta(**{WINDOW_UNITS[unit]: setup.window})
+        self.events: Events
+        self.create()
+        self.model = Model()
+        self.snapshots: list[tuple[Any, list[tuple[int, Row]]]] = []  # of the writer and of readers
+        self.reader: Events | None = None  # beside the writer
+        self.shown: list[tuple[int, Row]] = []  # by the reader, since it was last refreshed
+        self.readings: list[OpenReading] = []  # half read
+
+    def create(self) -> None:
         self.events = Events.create(
             "/t",
             "t",
             self.kind.schema,
             self.kind.key,
             "at",
-            window=window,
-            durability=setup.durability,
-            _options=setup.options,
+            window=self.window(),
+            durability=self.setup.durability,
+            _options=self.setup.options,
             _env=self.env,
         )
-        self.model = Model()
-        self.snapshots: list[tuple[Any, list[tuple[int, Row]]]] = []  # of the writer and of readers
-        self.reader: Events | None = None  # beside the writer
-        self.shown: list[tuple[int, Row]] = []  # by the reader, since it was last refreshed
+
+    def window(self) -> Any:
+        unit = self.kind.schema.field("at").type.unit
+        width = self.setup.window
+        return "day" if width is None else dt.timedelta(**{WINDOW_UNITS[unit]: width})
 
     def do(self, operation: Operation) -> None:
         name, arguments = operation
@@ -207,6 +220,10 @@ class TableAndModel:
         self.read_stale()
         for snapshot, rows in self.snapshots:
             self.check_scan(snapshot, rows)
+        self.close_reader()
+        self.events.close()
+        for reading in self.readings:
+            reading.read(None)
         self.abandon()
 
     def abandon(self) -> None:
@@ -247,29 +264,13 @@ class TableAndModel:
         known = self.model.tokens.get(token) if token is not None else None
         if known is not None:
             rows = known.rows
-        first, last = self.events.append_batch(self.arrow(rows, way), token=token)
+        first, last = self.events.append_batch(batch_input(self.kind.schema, rows, way), token=token)
         if known is not None:
             assert (first, last) == (known.first, known.last)
             return
         assert (first, last) == (self.model.last + 1, self.model.last + len(rows))
         if rows:
             self.took(first, rows, token)
-
-    def arrow(self, rows: list[Row], way: str) -> Any:
-        if way == "mappings" and rows:
-            return [dict(zip(self.names, row, strict=True)) for row in rows]
-        columns = {name: [row[c] for row in rows] for c, name in enumerate(self.names)}
-        if way in ("columns", "mappings"):
-            return columns
-        types = {
-            f.name: pa.string() if pa.types.is_dictionary(f.type) and way != "table" else f.type
-            for f in self.kind.schema
-        }
-        table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-        if way == "chunks":
-            half = len(rows) // 2
-            return pa.concat_tables([table.slice(0, half), table.slice(half)])
-        return table
 
     def append_bad(self, row: Row) -> None:
         """A null key, alone and inside a batch: refused, and nothing is changed."""
@@ -278,14 +279,14 @@ class TableAndModel:
         with pytest.raises(SchemaError):
             self.events.append(*bad)
         with pytest.raises(SchemaError):
-            self.events.append_batch(self.arrow([row, tuple(bad)], "table"))
+            self.events.append_batch(batch_input(self.kind.schema, [row, tuple(bad)], "table"))
 
     def reuse_token(self, token: str, row: Row) -> None:
         known = self.model.tokens.get(token)
         if known is None or known.rows == [row]:
             return
         with pytest.raises(InvalidError, match="other content"):
-            self.events.append_batch(self.arrow([row], "columns"), token=token)
+            self.events.append_batch(batch_input(self.kind.schema, [row], "columns"), token=token)
 
     # ---- keeping ----
 
@@ -307,22 +308,36 @@ class TableAndModel:
         assert files <= max(self.events.stats().tables, 1)
         self.model.synced = self.model.last
 
-    def expire(self, before: int) -> None:
+    def expire(self, before: int, force: bool) -> None:
+        """Refused, as a whole, while a pipeline has not taken some of it, unless forced."""
         bound = before // self.setup.width * self.setup.width
         gone = {sequence: row[self.time] for sequence, row in self.model.visible() if row[self.time] < bound}
-        report = self.events.expire(before=before)
+        taken = self.model.taken
+        self.model.synced = self.model.last
+        if taken is not None and not force and any(sequence > taken for sequence in gone):
+            with pytest.raises(InvalidError, match="nightly"):
+                self.events.expire(before=before)
+            return
+        report = self.events.expire(before=before, force=force)
         assert report.events == len(gone)
         assert report.before.astype("int64") == bound
         self.model.expired |= gone
-        self.model.synced = self.model.last
 
     def record_handoff(self, part: float, synced: bool) -> None:
-        """What a pipeline does; without its sync before, power loss may take what was handed off."""
+        """What a pipeline does, from the first time on: it takes events that are durable."""
         if synced:
             self.sync()
         sequence = int(self.model.last * part)
         self.events.record_handoff(sequence)
         self.model.handoff = max(self.model.handoff, sequence)
+        self.model.synced = max(self.model.synced, sequence)
+        self.model.taken = max(self.model.taken or 0, sequence)
+        self.tell_taken()
+
+    def tell_taken(self) -> None:
+        """Let expiry know of the pipeline, as the database would."""
+        taken = self.model.taken
+        self.events.taken = lambda: {} if taken is None else {"nightly": taken}
 
     # ---- opening ----
 
@@ -335,6 +350,7 @@ class TableAndModel:
         self.events = Events.open(
             "/t", "t", durability=self.setup.durability, _options=self.setup.options, _env=self.env
         )
+        self.tell_taken()
 
     def kill(self) -> None:
         """The process dies: what it was told is acknowledged is there."""
@@ -390,6 +406,23 @@ class TableAndModel:
         ordered: bool = True,
         limit: int | None = None,
     ) -> None:
+        argument = key if key is None or len(key) > 1 else key[0]
+        table = source.scan(argument, since, until, columns, descending, ordered, limit).to_arrow()
+        self.check_found(rows_of(table), rows, key, since, until, columns, descending, ordered, limit)
+
+    def check_found(
+        self,
+        found: list[Row],
+        rows: list[tuple[int, Row]],
+        key: Row | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        columns: list[str] | None = None,
+        descending: bool = False,
+        ordered: bool = True,
+        limit: int | None = None,
+    ) -> None:
+        """Whether a scan with these arguments, when there were these rows, may give what was found."""
         keys = [self.kind.place(name) for name in self.kind.key]
         places = [self.kind.place(name) for name in columns or self.names]
         wanted = [
@@ -401,9 +434,6 @@ class TableAndModel:
         ]
         wanted.sort(key=lambda entry: entry[:2], reverse=descending)
         expected = [tuple(row[c] for c in places) for _, _, row in wanted]
-        argument = key if key is None or len(key) > 1 else key[0]
-        table = source.scan(argument, since, until, columns, descending, ordered, limit).to_arrow()
-        found = rows_of(table)
         if key is not None or ordered or descending:
             assert found == expected[:limit]
         elif limit is None or limit >= len(expected):
@@ -413,6 +443,31 @@ class TableAndModel:
             left = list(expected)
             for row in found:
                 left.remove(row)
+
+    def begin_reading(self, batches: int, as_reader: bool, of_reader: bool, bounds: dict[str, Any]) -> None:
+        """A scan of the table, or of the reader that stays, read in part; `read_on` goes on with it."""
+        source, rows = self.events, self.model.visible()
+        if of_reader and self.reader is not None:
+            source, rows = self.reader, self.shown
+        key = bounds.get("key")
+        argument = key if key is None or len(key) > 1 else key[0]
+        scan = source.scan(**bounds | {"key": argument})
+        reading = OpenReading(
+            scan,
+            as_reader,
+            lambda found: self.check_found(found, rows, **{"ordered": False} | bounds),
+            rows_of,
+        )
+        reading.read(batches)
+        # The oldest is dropped half read, as by somebody who has seen enough.
+        self.readings = [*self.readings[-3:], reading]
+
+    def read_on(self, place: int, batches: int | None) -> None:
+        if self.readings:
+            reading = self.readings[place % len(self.readings)]
+            reading.read(batches)
+            if reading.ended:
+                self.readings.remove(reading)
 
     def scan_sequences(self, after: int, count: int) -> None:
         with self.events.snapshot() as snapshot:
@@ -445,11 +500,15 @@ class TableAndModel:
         """It shows all that was acknowledged, whatever the writer did meanwhile, or none is open."""
         if self.reader is None:
             self.open_reader()
+        self.refresh_reader()
         assert self.reader is not None
-        assert self.reader.refresh() == self.model.last
         self.shown = self.model.visible()
         assert self.reader.stats().synced_sequence <= self.model.last
         self.check_scan(self.reader, self.shown)
+
+    def refresh_reader(self) -> None:
+        assert self.reader is not None
+        assert self.reader.refresh() == self.model.last
 
     def read_stale(self, **arguments: Any) -> None:
         """Without a refresh it shows what it showed, whatever was flushed, merged and expired since."""
@@ -547,7 +606,7 @@ OPERATIONS: dict[str, tuple[int, Callable[[random.Random, Kind], dict[str, Any]]
             "base": draw_rows(rng, kind),
             "size": rng.choice(SIZES),
             "token": rng.choice([None, None, "t", "u", "v", f"t{rng.randint(0, 99)}"]),
-            "way": rng.choice(["columns", "mappings", "table", "strings", "chunks"]),
+            "way": rng.choice(WAYS),
         },
     ),
     "append_bad": (1, lambda rng, kind: {"row": draw_row(rng, kind)}),
@@ -555,7 +614,7 @@ OPERATIONS: dict[str, tuple[int, Callable[[random.Random, Kind], dict[str, Any]]
     "sync": (2, lambda rng, kind: {}),
     "flush": (5, lambda rng, kind: {}),
     "compact": (2, lambda rng, kind: {}),
-    "expire": (2, lambda rng, kind: {"before": rng.randint(-10, 15)}),
+    "expire": (2, lambda rng, kind: {"before": rng.randint(-10, 15), "force": rng.random() < 0.5}),
     "record_handoff": (
         1,
         lambda rng, kind: {"part": rng.choice([0.3, 0.8, 1.0]), "synced": rng.random() < 0.8},
@@ -571,6 +630,19 @@ OPERATIONS: dict[str, tuple[int, Callable[[random.Random, Kind], dict[str, Any]]
     "scan_sequences": (
         3,
         lambda rng, kind: {"after": rng.randint(0, 300), "count": rng.choice([0, 1, 50, 1000])},
+    ),
+    "begin_reading": (
+        4,
+        lambda rng, kind: {
+            "batches": rng.choice([0, 1, 1, 2]),
+            "as_reader": rng.random() < 0.3,
+            "of_reader": rng.random() < 0.3,
+            "bounds": draw_bounds(rng, kind) if rng.random() < 0.4 else {},
+        },
+    ),
+    "read_on": (
+        4,
+        lambda rng, kind: {"place": rng.randint(0, 3), "batches": rng.choice([1, 1, 3, None])},
     ),
     "read_elsewhere": (1, lambda rng, kind: {}),
     "open_reader": (1, lambda rng, kind: {}),

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from .database_model import DatabaseAndModel
 from .event_model import KINDS, OPERATIONS, Operation, Setup, TableAndModel, draw
 
 SEED = int(os.environ.get("SEGUE_MODEL_SEED", "0"))
@@ -51,13 +52,18 @@ SETUPS = {
     "two keys, interval, log of one record": Setup("two keys", LOG_OF_ONE_RECORD, "interval"),
     "all types, os, by hand": Setup("all types", BY_HAND, "os", window=1),
     "all types, commit, large": Setup("all types", LARGE, window=4),
+    "two keys, os, database": Setup("two keys", {}, "os", window=4, database=True),
 }
+
+
+def table_and_model(setup: Setup) -> TableAndModel:
+    return DatabaseAndModel(setup) if setup.database else TableAndModel(setup)
 
 
 def fails(setup: Setup, operations: list[Operation]) -> BaseException | None:
     """The exception that these operations end with on a new table."""
     try:
-        both = TableAndModel(setup)
+        both = table_and_model(setup)
         try:
             for operation in operations:
                 both.do(operation)
@@ -90,7 +96,7 @@ def test_ten_thousand_operations(name: str) -> None:
     for start in range(0, OPERATIONS_EACH * ROUNDS, OPERATIONS_A_TABLE):
         rng = random.Random(f"{SEED} {name} {start}")
         trace: list[Operation] = []
-        both = TableAndModel(setup)
+        both = table_and_model(setup)
         try:
             for _ in range(OPERATIONS_A_TABLE):
                 trace.append(draw(rng, kind))
@@ -132,7 +138,7 @@ class EventsMachine(RuleBasedStateMachine):
 
     @initialize(name=st.sampled_from(sorted(SETUPS)))
     def begin(self, name: str) -> None:
-        self.both = TableAndModel(SETUPS[name])
+        self.both = table_and_model(SETUPS[name])
 
     def teardown(self) -> None:
         if hasattr(self, "both"):
