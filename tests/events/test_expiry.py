@@ -199,7 +199,7 @@ def test_a_merge_of_blocks_of_which_little_is_left(tmp_path):
 
 
 def test_flushes_go_on_while_expiry_counts():
-    """It reads tables that are shared with later windows, for seconds perhaps: appends must not wait for that."""
+    """It reads tables that later windows share, for seconds perhaps: appends must not wait for that."""
     env = _engine.testing.GatedEnv(_engine.testing.MemEnv())
     options = {"wal_bytes": 1 << 20, "window_rows": 1000, "background_compaction": False}
     with Events.create("/t", "t", SCHEMA, "k", "at", durability="os", _options=options, _env=env) as events:

@@ -12,12 +12,11 @@ import errno
 
 import pyarrow as pa
 import pytest
+from power_loss import left_by_crash
 
 from segue import _engine
 from segue.errors import Error
 from segue.events import Events
-
-from power_loss import left_by_crash
 
 DAY = 86_400_000_000
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "d": pa.dictionary(pa.int32(), pa.string())})
@@ -175,7 +174,9 @@ def test_power_loss_at_every_operation(keep, durability):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        clean = workload.run_until_error() and not env.crashed
+        finished = workload.run_until_error()
+        assert finished or env.crashed, "it failed by itself"
+        clean = finished and not env.crashed
         for after in left_by_crash(env, n, keep, 2):
             check_recovered(workload, after)
     assert n > 150, "the workload is expected to do many operations"
@@ -190,7 +191,9 @@ def test_power_loss_at_every_operation_beside_syncs_of_the_background():
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, "interval")
-        clean = workload.run_until_error() and not env.crashed
+        finished = workload.run_until_error()
+        assert finished or env.crashed, "it failed by itself"
+        clean = finished and not env.crashed
         for after in left_by_crash(env, n, ("none", "all", "random")[n % 3], 2):
             check_recovered(workload, after)
 
@@ -206,6 +209,7 @@ def test_one_failing_operation_at_every_place(code, short):
         workload = Workload(env)
         finished = workload.run_until_error()
         clean = finished and env.op_count() < n
+        assert finished or env.op_count() >= n, "it failed by itself"
         check_recovered(workload, env.crash("none", 0))
 
 

@@ -16,12 +16,11 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
+from power_loss import left_by_crash
 
 from segue import _engine
 from segue.errors import Error
 from segue.events import Events
-
-from power_loss import left_by_crash
 
 SCHEMA = pa.schema(
     {"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.string(), "d": pa.dictionary(pa.int32(), pa.string())}
@@ -153,7 +152,9 @@ def test_power_loss_at_every_operation(durability, keep):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        clean = workload.run_until_error() and not env.crashed
+        finished = workload.run_until_error()
+        assert finished or env.crashed, "it failed by itself"
+        clean = finished and not env.crashed
         for after in left_by_crash(env, n, keep, 3):
             check_recovered(workload, after, may_lose_unsynced=True)
     assert n > 40, "the workload is expected to do many operations"
@@ -169,7 +170,9 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(durability):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        clean = workload.run_until_error() and not env.crashed
+        finished = workload.run_until_error()
+        assert finished or env.crashed, "it failed by itself"
+        clean = finished and not env.crashed
         for after in left_by_crash(env, n, "all", 5):
             check_recovered(workload, after, may_lose_unsynced=False)
 
@@ -202,6 +205,7 @@ def test_one_failing_operation_at_every_place(code, short, durability):
         workload = Workload(env, durability)
         finished = workload.run_until_error()
         clean = finished and env.op_count() < n
+        assert finished or env.op_count() >= n, "it failed by itself"
         # Whatever failed: opening again finds every acknowledged event.
         check_recovered(workload, env.crash("none", 0), may_lose_unsynced=True)
 
@@ -209,7 +213,7 @@ def test_one_failing_operation_at_every_place(code, short, durability):
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("keep", ["none", "all", "random"])
 def test_what_was_handed_off_survives(durability, keep):
-    """Else recovery, which passes over numbers that were handed off and lost, would take later ones for all."""
+    """Else recovery, which passes over numbers handed off and lost, would take later events without them."""
     env = _engine.testing.MemEnv()
     options = OPTIONS | {"sync_interval_ms": 10_000}
     events = Events.create("/db/t", "t", SCHEMA, "k", "at", durability=durability, _options=options, _env=env)

@@ -50,8 +50,8 @@ def test_a_standing_merge_gives_its_space_to_a_flush() -> None:
             assert time.monotonic() < began + 20
             time.sleep(0.01)
         append()
-        # Room for the log of another memtable. With that sealed, too, merges stand still, and what this one has
-        # written is all the space that there is to be had.
+        # Room for the log of another memtable. With that sealed, too, merges stand still, and what this one
+        # has written is all the space that there is to be had.
         env.set_capacity(env.used + OPTIONS["wal_bytes"])
         append()
         began = time.monotonic()
