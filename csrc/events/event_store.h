@@ -220,7 +220,7 @@ class EventStore {
   };
   struct RetiredWal {
     std::string path;
-    std::weak_ptr<WalWriter> writer;  // while there is one, it has the file mapped: no other log may have its blocks
+    std::weak_ptr<const void> mapping;  // of a writer that still has the file: no other log may have its blocks
   };
   using Token = std::pair<uint64_t, uint64_t>;  // 128-bit hash of the caller's string
 

@@ -157,7 +157,9 @@ void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
   if (!immutables_.empty() && immutables_.front().memtable == immutable.memtable) immutables_.pop_front();
   flushes_behind_ = immutables_.size() >= options_.max_immutable;
   std::erase(unsynced_, immutable.wal);
-  retired_wals_.push_back({immutable.wal_path, immutable.wal});
+  RetiredWal retired{immutable.wal_path, {}};
+  if (immutable.wal) retired.mapping = immutable.wal->mapping();
+  retired_wals_.push_back(std::move(retired));
   if (compacting_) {
     // A merge that stands still must not let a window become crowded.
     const std::vector<CompactionPick> due = CompactionsLocked();

@@ -26,7 +26,7 @@ struct EventStore::NewLog {
 
 std::vector<EventStore::RetiredWal>::iterator EventStore::FreeLogLocked() {
   const auto last = std::find_if(retired_wals_.rbegin(), retired_wals_.rend(),
-                                 [](const RetiredWal& wal) { return wal.writer.expired(); });
+                                 [](const RetiredWal& wal) { return wal.mapping.expired(); });
   return last == retired_wals_.rend() ? retired_wals_.end() : std::next(last).base();
 }
 
@@ -113,7 +113,7 @@ void EventStore::StandbyLoop() {
 std::vector<std::string> EventStore::SurplusLogsLocked() {
   std::vector<std::string> surplus;
   const size_t kept = standby_ || making_standby_ ? 0 : 1;
-  while (immutables_.empty() && retired_wals_.size() > kept && retired_wals_.front().writer.expired()) {
+  while (immutables_.empty() && retired_wals_.size() > kept && retired_wals_.front().mapping.expired()) {
     surplus.push_back(std::move(retired_wals_.front().path));
     retired_wals_.erase(retired_wals_.begin());
   }

@@ -68,6 +68,8 @@ class WalWriter {
   const WalHeader& header() const { return header_; }
   const std::string& path() const { return path_; }
   Status status() const;  // the first error of Append, Sync or Seal
+  // Expires when this writer has let go of its file, which is after pointers to it have expired.
+  std::weak_ptr<const void> mapping() const { return mapping_; }
 
  private:
   WalWriter(std::string path, const WalHeader& header, std::unique_ptr<MappedFile> file);
@@ -77,6 +79,7 @@ class WalWriter {
   Status StoreNote(uint64_t synced_to);
   Status Fail(Status status);
 
+  const std::shared_ptr<const void> mapping_ = std::make_shared<char>();  // before file_: destroyed after it
   std::string path_;
   WalHeader header_;
   std::unique_ptr<MappedFile> file_;
