@@ -155,6 +155,10 @@ class Measured:
         others = ("_seconds_each", "_usage")
         return _merge([{k: v for k, v in entry.items() if not k.endswith(others)} for entry in entries])
 
+    def each(self, name: str) -> list[float]:
+        """Return a figure of ``Outcome.extra`` of every round."""
+        return [sample.outcome.extra[name] for sample in self.samples]
+
     def samples_named(self, name: str) -> list[float]:
         """Return the samples of another measured part, from ``Outcome.extra[name]`` of every round."""
         return [second for sample in self.samples for second in sample.outcome.extra[name]]
@@ -271,7 +275,8 @@ def annotate(
 
     In-process micro-benchmarks call it with the fixture alone; seconds come from its statistics then.
     Further `facts` that the report knows: ``durability``, ``codec``, ``page_cache``, ``load``; ``unfair``, a
-    sentence on what to hold against the comparison; ``limit_percent`` and ``limit``, how near the machine's
+    sentence on what to hold against the comparison; ``note``, how the group's figures come about;
+    ``limit_percent`` and ``limit``, how near the machine's
     own limit it comes and which that is; for scaling, ``x`` with ``x_label`` and ``series`` (one entry per
     point) or ``points`` (pairs of x and seconds in one entry), and ``slope``, the fitted exponent.
     """
