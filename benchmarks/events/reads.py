@@ -42,12 +42,15 @@ def last_50(work: Path, params: dict[str, Any]) -> Outcome:
     extra["absent_histogram"] = histogram(absent_latencies)
     extra["last_seconds_each"], extra["last_usage"] = thin(latencies), first.usage
     extra["absent_seconds_each"], extra["absent_usage"] = thin(absent_latencies), part.usage
-    extra["tables"] = after.get("tables")
+    extra["tables"] = after.get("tables")  # each with a filter of its own
     if "bloom_probes" in after:
-        probes = after["bloom_probes"] - before["bloom_probes"]
-        useful = after["bloom_useful"] - before["bloom_useful"]
+        did = {name: after[name] - before[name] for name in after}
+        probes, blocks = did["bloom_probes"], did["cache_hits"] + did["cache_misses"]
         extra["bloom_probes_per_query"] = probes / len(absent)
-        extra["filtered_percent"] = 100 * useful / probes if probes else None
+        extra["filtered_percent"] = 100 * did["bloom_useful"] / probes if probes else None
+        # Warm, a block that a filter let through lies in the cache: looking into it counts as reading it.
+        extra["absent_blocks_per_query"] = blocks / len(absent)
+        extra["absent_blocks_per_100_probes"] = 100 * blocks / probes if probes else None
     answers = [songs for _, songs in sorted(zip(present, found, strict=True))]
     digest = f"{sum(map(len, answers))} of {len(answers)}: {hash(tuple(map(tuple, answers))):x}"
     return Outcome(thin(latencies), len(latencies), digest, extra)

@@ -12,25 +12,37 @@ import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.events.encoding import KEY, VALUE, Dictionaries, Digest, Row, pack
+from benchmarks.events.encoding import (
+    KEY,
+    LAST_COUNTER,
+    LAST_TIME,
+    VALUE,
+    Dictionaries,
+    Digest,
+    Row,
+    pack,
+)
 
 INTERVAL = 0.005
 """Seconds between syncs with durability ``interval``: what Segue does by default."""
 
 OPTIONS = {
     "segue": "defaults; Arrow in and out; flushes and compaction in the background",
-    "rocksdict": "WriteBatch; 20-byte keys (user, time, counter); LZ4, bottommost zstd; 16 KiB blocks, bloom "
-    "filter 10 bits, prefix extractor 8 bytes, index and filter blocks in a block cache of 64 MiB; write "
-    "buffers 3 x 64 MiB, dynamic levels, bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
-    "plyvel": "WriteBatch; the same keys; Snappy, bloom filter 10 bits, write buffer and block cache 64 MiB",
-    "lmdb": "the same keys; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
+    "rocksdict": "WriteBatch; 20-byte keys (user, time inverted, counter inverted), so that the newest are "
+    "read forwards; LZ4, bottommost zstd; 16 KiB blocks, prefix extractor 8 bytes, bloom filter 10 bits; index "
+    "and filters in memory, outside of the block cache of 64 MiB; write buffers 3 x 64 MiB, dynamic levels, "
+    "bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
+    "plyvel": "WriteBatch; 20-byte keys (user, time, counter); Snappy, bloom filter 10 bits, write buffer "
+    "and block cache 64 MiB",
+    "lmdb": "keys as plyvel's; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
     "sqlite3": "a table without an index (it cannot answer by user without a full scan); WAL journal; "
     "executemany, one transaction a batch; synchronous FULL where durable, else OFF",
     "duckdb": "a table without an index; INSERT ... SELECT from the Arrow batch, one transaction a batch; "
@@ -146,7 +158,8 @@ class SegueStore(Store):
 
     def counters(self) -> dict[str, int]:
         stats = self.events.stats()
-        names = ("bloom_probes", "bloom_useful", "tables", "flushes", "compactions", "wal_bytes_written")
+        names = ("bloom_probes", "bloom_useful", "cache_hits", "cache_misses", "blocks_read")
+        names += ("tables", "flushes", "compactions", "wal_bytes_written")
         return {name: getattr(stats, name) for name in names}
 
     def close(self) -> None:
@@ -173,7 +186,29 @@ class _Synced:
             self._thread.join()
 
 
-class RocksStore(Store):
+class _PairStore(Store):
+    """A store of packed events, which it keeps in the order of their keys."""
+
+    @abstractmethod
+    def newest(self, user: int) -> Iterable[tuple[bytes, bytes]]:
+        """Return a user's events, the newest first."""
+
+    def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
+        unkey, unvalue = KEY.unpack, VALUE.unpack
+        return [unkey(key) + unvalue(value) for key, value in islice(self.newest(user), limit)]
+
+    def songs(self, found: list[tuple[int, ...]]) -> list[int]:
+        return [row[3] for row in found]
+
+
+class RocksStore(_PairStore):
+    """With time inverted, and filters outside of the block cache.
+
+    RocksDB's documentation has both: iterating backwards costs it more than forwards, and a filter is one
+    block for a whole file, megabytes of it. Of a cache of 64 MiB in shards of 1 MiB none would hold one, so
+    that each look-up would read it again: a millisecond at ten million events.
+    """
+
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import rocksdict
@@ -198,8 +233,6 @@ class RocksStore(Store):
         blocks = rocksdict.BlockBasedOptions()
         blocks.set_block_size(16 << 10)
         blocks.set_bloom_filter(10, False)
-        blocks.set_cache_index_and_filter_blocks(True)
-        blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
         blocks.set_block_cache(rocksdict.Cache(64 << 20))
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
@@ -219,23 +252,20 @@ class RocksStore(Store):
         put, key, value = self.db.put, KEY.pack, VALUE.pack
         country, device = self.dictionaries.country_code, self.dictionaries.device_code
         for counter, (user, song, at, land, kind, ms) in enumerate(rows):
-            put(key(user, at, counter), value(song, country[land], device[kind], ms))
+            put(
+                key(user, LAST_TIME - at, LAST_COUNTER - counter),
+                value(song, country[land], device[kind], ms),
+            )
 
     def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
-        self.put_pairs(zip(*pack(batch, first), strict=True))
-
-    def put_pairs(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         writes = self._new_batch(raw_mode=True)
         put = writes.put
-        for key, value in pairs:
+        for key, value in zip(*pack(batch, first, newest_first=True), strict=True):
             put(key, value)
         self.db.write(writes)
 
-    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self.db.items(read_opt=self._everything))
-
     def add_to(self, digest: Digest) -> None:
-        digest.add_pairs(self.pairs())
+        digest.add_pairs(self.db.items(read_opt=self._everything), newest_first=True)
 
     def flush(self) -> None:
         self.db.flush()
@@ -250,37 +280,28 @@ class RocksStore(Store):
         while any(self.db.property_int_value(name) for name in waiting):
             time.sleep(0.02)
 
-    def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
-        newest = KEY.pack(user, (1 << 64) - 1, (1 << 32) - 1)
-        found = []
-        unkey, unvalue = KEY.unpack, VALUE.unpack
+    def newest(self, user: int) -> Iterable[tuple[bytes, bytes]]:
         # The iterator stops at the prefix's end by itself.
-        for key, value in self.db.items(backwards=True, from_key=newest, read_opt=self._within_user):
-            found.append(unkey(key) + unvalue(value))
-            if len(found) == limit:
-                break
-        return found
-
-    def songs(self, found: list[tuple[int, ...]]) -> list[int]:
-        return [row[3] for row in found]
+        return self.db.items(from_key=user.to_bytes(8, "big"), read_opt=self._within_user)
 
     def close(self) -> None:
         self._synced.close()
         self.db.close()
 
 
-class LevelStore(Store):
+class LevelStore(_PairStore):
+    OPTIONS: Mapping[str, Any] = {
+        "create_if_missing": True,
+        "write_buffer_size": 64 << 20,
+        "lru_cache_size": 64 << 20,
+        "bloom_filter_bits": 10,
+    }
+
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
         super().__init__(directory, durability, dictionaries)
         import plyvel
 
-        self.db = plyvel.DB(
-            str(directory),
-            create_if_missing=True,
-            write_buffer_size=64 << 20,
-            lru_cache_size=64 << 20,
-            bloom_filter_bits=10,
-        )
+        self.db = plyvel.DB(str(directory), **self.OPTIONS)
 
     def append_rows(self, rows: Sequence[Row]) -> None:
         put, key, value = self.db.put, KEY.pack, VALUE.pack
@@ -321,17 +342,8 @@ class LevelStore(Store):
                 found.append((file.name, file.stat().st_size))
         return found
 
-    def last(self, user: int, limit: int) -> list[tuple[int, ...]]:
-        found = []
-        unkey, unvalue = KEY.unpack, VALUE.unpack
-        for key, value in self.db.iterator(prefix=user.to_bytes(8, "big"), reverse=True):
-            found.append(unkey(key) + unvalue(value))
-            if len(found) == limit:
-                break
-        return found
-
-    def songs(self, found: list[tuple[int, ...]]) -> list[int]:
-        return [row[3] for row in found]
+    def newest(self, user: int) -> Iterable[tuple[bytes, bytes]]:
+        return self.db.iterator(prefix=user.to_bytes(8, "big"), reverse=True)
 
     def close(self) -> None:
         self.db.close()

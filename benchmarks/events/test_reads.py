@@ -27,7 +27,7 @@ CONTENDERS = [
         "rocksdict",
         "benchmarks.events.reads:last_50",
         requires=("rocksdict",),
-        options=OPTIONS["rocksdict"] + "; backward iteration within the prefix, rows unpacked to tuples",
+        options=OPTIONS["rocksdict"] + "; prefix_same_as_start; rows unpacked to tuples",
         params={"store": "rocksdict"},
     ),
     Contender(
