@@ -1,30 +1,34 @@
 """Appends of events with nothing in common with plays: string keys, nulls, NaN, decimals, composite keys.
 
 For the untyped peers a key is the key columns, the time and a counter in an order-preserving encoding, and
-the value a pickled tuple of all columns: what Python offers for rows of any schema.
+the value the other columns, packed as `packing.py` says: vectorised, as in the suites of plays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks import workloads
+from benchmarks.events.packing import Packing
 from benchmarks.harness import Outcome, Timer
 from benchmarks.workloads import WORKLOADS, Workload
 
 BATCH_ROWS = 1000
 
+PACKED = (
+    "WriteBatch; order-preserving keys; values packed by numpy, strings behind their lengths, a bit for each "
+    "null, codes of dictionaries that the application keeps; options as in the other suites"
+)
 OPTIONS = {
     "segue": "defaults; Arrow in and out",
-    "rocksdict": "WriteBatch; order-preserving keys, pickled values; options as in the other suites",
-    "plyvel": "WriteBatch; order-preserving keys, pickled values; options as in the other suites",
+    "rocksdict": f"{PACKED}, but for the prefix extractor: keys have no fixed length",
+    "plyvel": PACKED,
 }
 
 
@@ -53,11 +57,12 @@ def rocksdict(work: Path, params: dict[str, Any]) -> Outcome:
 
     def write(pairs: Iterable[tuple[bytes, bytes]]) -> None:
         writes = rocks.WriteBatch(raw_mode=True)
+        put = writes.put
         for key, value in pairs:
-            writes.put(key, value)
+            put(key, value)
         db.write(writes)
 
-    outcome = _untyped(params, write, lambda: (value for _, value in db.items()))
+    outcome = _untyped(params, write, db.items)
     db.close()
     return outcome
 
@@ -65,32 +70,36 @@ def rocksdict(work: Path, params: dict[str, Any]) -> Outcome:
 def plyvel(work: Path, params: dict[str, Any]) -> Outcome:
     import plyvel as level
 
-    db = level.DB(str(work / "db"), create_if_missing=True, write_buffer_size=64 << 20, bloom_filter_bits=10)
+    from benchmarks.events.stores import LevelStore
+
+    db = level.DB(str(work / "db"), **LevelStore.OPTIONS)
 
     def write(pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with db.write_batch() as writes:
+            put = writes.put
             for key, value in pairs:
-                writes.put(key, value)
+                put(key, value)
 
-    outcome = _untyped(params, write, lambda: db.iterator(include_key=False))
+    outcome = _untyped(params, write, db.iterator)
     db.close()
     return outcome
 
 
-def _untyped(params: dict[str, Any], write: Any, values: Any) -> Outcome:
+def _untyped(
+    params: dict[str, Any],
+    write: Callable[[Iterable[tuple[bytes, bytes]]], None],
+    read: Callable[[], Iterable[tuple[bytes, bytes]]],
+) -> Outcome:
     table, kind = _input(params)
-    positions = [table.schema.get_field_index(name) for name in (*kind.key, kind.time)]
+    batches = workloads.batches(table, BATCH_ROWS)
+    packing = Packing(batches[0], [*kind.key, kind.time])
     timer = Timer(reset_peaks=True)
-    counter = 0
+    first = 0
     with timer:
-        for batch in workloads.batches(table, BATCH_ROWS):
-            pairs = []
-            for row in _rows(batch):
-                key = b"".join([_sortable(row[i]) for i in positions])
-                pairs.append((key + counter.to_bytes(4, "big"), pickle.dumps(row, 5)))
-                counter += 1
-            write(pairs)
-    digest, rows = _digest(map(pickle.loads, values()))
+        for batch in batches:
+            write(packing.pairs(batch, first))
+            first += batch.num_rows
+    digest, rows = _digest(packing.row(key, value) for key, value in read())
     return Outcome(timer.seconds, rows, digest)
 
 
@@ -110,12 +119,6 @@ def _rows(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
             column = column.cast(pa.string())
         columns.append(column.to_pylist())
     return list(zip(*columns, strict=True))
-
-
-def _sortable(value: int | str) -> bytes:
-    if isinstance(value, str):
-        return value.encode() + b"\0"
-    return (value + (1 << 63)).to_bytes(8, "big")
 
 
 def _digest(rows: Iterable[tuple[Any, ...]]) -> tuple[str, int]:
