@@ -2,13 +2,11 @@
 
 Keyed by (user, time), as the documentation of ordered key-value stores recommends for time series: user
 and time big-endian, so that bytes sort as numbers do, then a counter, because equal user and time are two
-events::
+events. Time and counter are stored inverted, so that a user's newest event comes first: the stores read
+forwards faster than backwards::
 
-    key   = user u64 | microseconds u64 | counter u32      20 bytes, big-endian
+    key   = user u64 | ~microseconds u64 | ~counter u32    20 bytes, big-endian
     value = song i32 | country u16 | device u16 | ms i32   12 bytes, little-endian
-
-For a store that is better at reading forwards than backwards, time and counter are stored inverted, so that
-a user's newest event comes first.
 
 A *packed event* is what both hold without the counter: 28 bytes.
 """
@@ -28,7 +26,7 @@ EVENT_BYTES = 28
 KEY = struct.Struct(">QQI")
 VALUE = struct.Struct("<iHHi")
 LAST_TIME, LAST_COUNTER = (1 << 64) - 1, (1 << 32) - 1
-"""Less the time, and less the counter, is how they are stored inverted."""
+"""Less the time, and less the counter: what is stored."""
 _KEYS = np.dtype([("user", ">u8"), ("time", ">u8"), ("counter", ">u4")])
 _VALUES = np.dtype([("song", "<i4"), ("country", "<u2"), ("device", "<u2"), ("ms", "<i4")])
 
@@ -47,13 +45,12 @@ class Dictionaries:
         self.device_code = {name: code for code, name in enumerate(self.devices.to_pylist())}
 
 
-def pack(batch: pa.RecordBatch, first: int, newest_first: bool = False) -> tuple[list[bytes], list[bytes]]:
+def pack(batch: pa.RecordBatch, first: int) -> tuple[list[bytes], list[bytes]]:
     """Keys and values of a batch whose first event has the counter `first`; vectorised, one copy each."""
     keys = np.empty(batch.num_rows, _KEYS)
     keys["user"] = numbers(batch["user_id"])
-    time = numbers(batch["timestamp"]).view(np.uint64)
-    counter = np.arange(first, first + batch.num_rows, dtype=np.uint32)
-    keys["time"], keys["counter"] = (~time, ~counter) if newest_first else (time, counter)
+    keys["time"] = ~numbers(batch["timestamp"]).view(np.uint64)
+    keys["counter"] = ~np.arange(first, first + batch.num_rows, dtype=np.uint32)
     return keys.view(f"V{KEY.size}").tolist(), pack_values(batch).view(f"V{VALUE.size}").tolist()
 
 
@@ -111,13 +108,13 @@ class Digest:
             numbers(batch["ms_played"]),
         )
 
-    def add_pairs(self, pairs: Iterable[tuple[bytes, bytes]], newest_first: bool = False) -> None:
+    def add_pairs(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Add packed events, a chunk at a time."""
         source: Iterator[tuple[bytes, bytes]] = iter(pairs)
         while chunk := list(islice(source, 1 << 16)):
             keys = np.frombuffer(b"".join(key for key, _ in chunk), _KEYS)
             values = np.frombuffer(b"".join(value for _, value in chunk), _VALUES)
-            time = ~keys["time"] if newest_first else keys["time"]
+            time = ~keys["time"]
             self.add(keys["user"], values["song"], time, values["country"], values["device"], values["ms"])
 
     def add_bare(self, data: bytes) -> None:

@@ -34,15 +34,14 @@ from benchmarks.events.encoding import (
 INTERVAL = 0.005
 """Seconds between syncs with durability ``interval``: what Segue does by default."""
 
+_KEYS = "20-byte keys (user, time inverted, counter inverted), so that the newest are read forwards"
 OPTIONS = {
     "segue": "defaults; Arrow in and out; flushes and compaction in the background",
-    "rocksdict": "WriteBatch; 20-byte keys (user, time inverted, counter inverted), so that the newest are "
-    "read forwards; LZ4, bottommost zstd; 16 KiB blocks, prefix extractor 8 bytes, bloom filter 10 bits; index "
-    "and filters in memory, outside of the block cache of 64 MiB; write buffers 3 x 64 MiB, dynamic levels, "
-    "bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
-    "plyvel": "WriteBatch; 20-byte keys (user, time, counter); Snappy, bloom filter 10 bits, write buffer "
-    "and block cache 64 MiB",
-    "lmdb": "keys as plyvel's; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
+    "rocksdict": f"WriteBatch; {_KEYS}; LZ4, bottommost zstd; 16 KiB blocks, prefix extractor 8 bytes, bloom "
+    "filter 10 bits; index and filters in memory, outside of the block cache of 64 MiB; write buffers "
+    "3 x 64 MiB, dynamic levels, bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
+    "plyvel": "WriteBatch; the same keys; Snappy, bloom filter 10 bits, write buffer and block cache 64 MiB",
+    "lmdb": "the same keys; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
     "sqlite3": "a table without an index (it cannot answer by user without a full scan); WAL journal; "
     "executemany, one transaction a batch; synchronous FULL where durable, else OFF",
     "duckdb": "a table without an index; INSERT ... SELECT from the Arrow batch, one transaction a batch; "
@@ -202,11 +201,10 @@ class _PairStore(Store):
 
 
 class RocksStore(_PairStore):
-    """With time inverted, and filters outside of the block cache.
+    """With filters outside of the block cache.
 
-    RocksDB's documentation has both: iterating backwards costs it more than forwards, and a filter is one
-    block for a whole file, megabytes of it. Of a cache of 64 MiB in shards of 1 MiB none would hold one, so
-    that each look-up would read it again: a millisecond at ten million events.
+    A filter is one block for a whole file, megabytes of it. Of a cache of 64 MiB in shards of 1 MiB none
+    would hold one, so that each look-up would read it again: a millisecond at ten million events.
     """
 
     def __init__(self, directory: Path, durability: str, dictionaries: Dictionaries) -> None:
@@ -260,12 +258,12 @@ class RocksStore(_PairStore):
     def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
         writes = self._new_batch(raw_mode=True)
         put = writes.put
-        for key, value in zip(*pack(batch, first, newest_first=True), strict=True):
+        for key, value in zip(*pack(batch, first), strict=True):
             put(key, value)
         self.db.write(writes)
 
     def add_to(self, digest: Digest) -> None:
-        digest.add_pairs(self.db.items(read_opt=self._everything), newest_first=True)
+        digest.add_pairs(self.db.items(read_opt=self._everything))
 
     def flush(self) -> None:
         self.db.flush()
@@ -312,7 +310,11 @@ class LevelStore(_PairStore):
             sync = commit
             if interval and (now := time.monotonic()) >= due:  # it has no other way to sync its log
                 sync, due = True, now + INTERVAL
-            put(key(user, at, counter), value(song, country[land], device[kind], ms), sync=sync)
+            put(
+                key(user, LAST_TIME - at, LAST_COUNTER - counter),
+                value(song, country[land], device[kind], ms),
+                sync=sync,
+            )
 
     def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
         with self.db.write_batch(sync=self.durability == "commit") as writes:
@@ -343,7 +345,16 @@ class LevelStore(_PairStore):
         return found
 
     def newest(self, user: int) -> Iterable[tuple[bytes, bytes]]:
-        return self.db.iterator(prefix=user.to_bytes(8, "big"), reverse=True)
+        # A fifth faster than an iterator with a prefix.
+        prefix = user.to_bytes(8, "big")
+        iterator = self.db.raw_iterator()
+        iterator.seek(prefix)
+        while iterator.valid():
+            pair = iterator.item()
+            if not pair[0].startswith(prefix):
+                return
+            yield pair
+            iterator.next()
 
     def close(self) -> None:
         self.db.close()
@@ -374,7 +385,10 @@ class LmdbStore(_NoTables):
         country, device = self.dictionaries.country_code, self.dictionaries.device_code
         for counter, (user, song, at, land, kind, ms) in enumerate(rows):
             with begin(write=True) as transaction:
-                transaction.put(key(user, at, counter), value(song, country[land], device[kind], ms))
+                transaction.put(
+                    key(user, LAST_TIME - at, LAST_COUNTER - counter),
+                    value(song, country[land], device[kind], ms),
+                )
 
     def append_batch(self, batch: pa.RecordBatch, first: int) -> None:
         with self.env.begin(write=True) as transaction, transaction.cursor() as cursor:

@@ -34,7 +34,7 @@ CONTENDERS = [
         "plyvel",
         "benchmarks.events.reads:last_50",
         requires=("plyvel",),
-        options=OPTIONS["plyvel"] + "; backward iteration within the prefix, rows unpacked to tuples",
+        options=OPTIONS["plyvel"] + "; a raw iterator; rows unpacked to tuples",
         params={"store": "plyvel"},
     ),
 ]
