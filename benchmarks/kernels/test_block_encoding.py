@@ -53,6 +53,9 @@ DATA = {
 }
 """For each encoding a column for which the encoder chooses it."""
 
+WITHOUT_PACKED_INTEGERS = {"plain", "constant", "all_null"}
+"""The others unpack integers by the kernels of the active instruction set; packing has one form."""
+
 
 def blocks_of(kernel: Kernel, encoding: str) -> tuple[pa.Array, Any]:
     """Return a column and its encoded blocks, decoded and compared."""
@@ -84,4 +87,12 @@ def test_decode(kernel: Kernel, encoding: str):
     column, blocks = blocks_of(kernel, encoding)
     # What is decoded stays in the cache for whoever asked for the block.
     cost = Cost(read=blocks.nbytes)
-    kernel("block-decode", encoding, blocks.decode, rows=len(column), cost=cost, nbytes=column.nbytes)
+    kernel(
+        "block-decode",
+        encoding,
+        blocks.decode,
+        rows=len(column),
+        cost=cost,
+        nbytes=column.nbytes,
+        isa=None if encoding in WITHOUT_PACKED_INTEGERS else testing.active_packed_isa(),
+    )

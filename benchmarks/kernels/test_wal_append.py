@@ -76,5 +76,6 @@ def test_append(kernel: Kernel, record: str, how: str):
         setup=lambda: (logs(staged),),
         rows=records * events,
         cost=Cost(read=written, written=written, disk=written if how == "staged and synced" else 0),
+        isa=testing.crc32c_isas()[-1],  # of the checksum of each record
         durability="one sync at the end" if how == "staged and synced" else "none",
     )

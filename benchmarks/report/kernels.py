@@ -13,7 +13,9 @@ Each kernel on one thread, over all rows in one native call, its output checked.
 takes one of: a row, value, probe, record or piece. The machine's limit is the least time that its memory
 (read and copied in order, or read at random places in as many bytes as the kernel's structures take) or its
 disk needs for what no implementation can do without; above 100 % the data came from a cache, or from places
-less random than the probe's. "baseline" is a kernel without forms for other instruction sets.
+less random than the probe's. The instruction set is the one that the kernel ran with, or, where only a part
+is chosen at run time, that part: bit unpacking in block decoding, checksums in logs and spilled runs.
+"baseline" is a kernel of which nothing is.
 """
 
 TITLES = {
