@@ -60,6 +60,6 @@ def test_last_50_of_a_user(contest: Contest, contender: Contender, scale: str, g
         rounds=1 if scale == "large" else None,
         durability="os",
         codec=CODECS[contender.name],
-        page_cache="warm",
+        page_cache="warm (each user asked for once before)",
         stored_rows=ROWS[scale],
     )

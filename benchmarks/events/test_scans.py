@@ -26,5 +26,5 @@ SEGUE = Contender(
 @pytest.mark.parametrize("contender", [SEGUE], ids=lambda c: c.name)
 def test_scan_of_whole_windows(contest: Contest, contender: Contender, scale: str):
     params = {"events": str(workloads.path("events", EVENTS[scale])), "repeats": 3}
-    facts = {"durability": "os", "codec": CODECS["segue"], "page_cache": "warm"}
+    facts = {"durability": "os", "codec": CODECS["segue"], "page_cache": "warm (scanned once before)"}
     contest("events/scan", [SEGUE], contender, params=params, **facts)

@@ -87,7 +87,12 @@ def events(rows: int) -> str:
 def test_append_by_rows(contest: Contest, contender: Contender, scale: str):
     rows = EVENT_ROWS[scale]
     params = {"events": events(rows), "xs": eighths(rows), "repeats": REPEATS[scale]}
-    facts = {"x_label": "rows", "durability": "os", "codec": CODECS["segue"], "page_cache": "warm"}
+    facts = {
+        "x_label": "rows",
+        "durability": "os",
+        "codec": CODECS["segue"],
+        "page_cache": "warm (input mapped)",
+    }
     contest("scaling/append-by-rows", APPEND, contender, params=params, unit="s", rounds=1, **facts)
 
 
