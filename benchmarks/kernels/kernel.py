@@ -95,8 +95,8 @@ class Kernel:
         """Measure ``run(*setup())``, record it as the group ``kernels/<name>``, and return its last result.
 
         `rows` are the kernel's units in a call (rows, values, probes); `isa` is the instruction set that it
-        ran with, or the part of it that is dispatched at run time, and None where nothing is; `nbytes` are the bytes of its rate, if not those of the cost. Further `facts` go to
-        ``extra_info``.
+        ran with, or the part of it that is dispatched at run time, and None where nothing is; `nbytes` are
+        the bytes of its rate, if not those of the cost. Further `facts` go to ``extra_info``.
         """
         began = time.perf_counter()
         run(*(setup() if setup is not None else ()))
