@@ -56,7 +56,7 @@ class Target:
 
     @property
     def act(self) -> str:
-        """First part of the group: events, pipeline, query, journey."""
+        """First part of the group: events, pipeline, query, journey, data."""
         return self.group.split("/")[0]
 
     def goal_text(self) -> str:
@@ -204,6 +204,7 @@ _PIPELINE = (
     Target("nightly-output", "pipeline/nightly", "Nightly ETL: bytes of output", "bytes", "lower",
            (beats("duckdb", 1), beats("polars", 1), beats("spark", 1)), figure="output_bytes",
            reference={"spark": 879e6, "duckdb": 879e6, "polars": 953e6}),
+    Target("nightly-files", "pipeline/nightly", "Nightly ETL: files of output", "", "equal", figure="files"),
     Target("nightly-input", "pipeline/nightly", "Nightly ETL: bytes in, as stored", "bytes", "lower",
            figure="input_bytes"),
     Target("nightly-ratio", "pipeline/nightly", "Nightly ETL: packed event bytes over bytes out", "x", "higher",
@@ -263,11 +264,15 @@ _QUERY = (
            "lower", (Goal(bound=0.5, strict=True),)),
 )
 
+_DATA = (
+    Target("datagen", "data/facts", "Fact rows made by segue.datagen, two threads", "rows/s", "higher", (rate(3e6),)),
+)
+
 _JOURNEY = (
     Target("fresh", "journey/fresh", "From append returning to being counted with fresh=True: worst", "ms", "lower",
            (Goal(bound=100, strict=True),), figure="worst_ms"),
 )
 # fmt: on
 
-TARGETS: tuple[Target, ...] = (*_EVENTS, *_PIPELINE, *_QUERY, *_JOURNEY)
+TARGETS: tuple[Target, ...] = (*_EVENTS, *_PIPELINE, *_QUERY, *_JOURNEY, *_DATA)
 """In the order of the report."""

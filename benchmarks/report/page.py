@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.report import kernels
@@ -30,6 +30,7 @@ ACTS = {
     "pipeline": "Act 2: the nightly job",
     "query": "Act 3: dashboard queries",
     "journey": "The whole journey",
+    "data": "Test data",
 }
 _TARGET_GROUPS = {target.group for target in TARGETS}
 
@@ -156,7 +157,22 @@ def _group(group: str, entries: dict[str, Entry], verdicts: Sequence[Verdict]) -
     ]
     if reference:
         notes += f" For reference, once, on another machine: {', '.join(reference)}."
+    notes += "".join(f" {said}" for said in dict.fromkeys(_notes(entries.values())))
+    if command := _command(first):
+        notes += f"\n\nAlone: `{command}`"
     return "\n".join([f"### {titles}\n", notes + "\n", table(header, lines)])
+
+
+def _notes(entries: Iterable[Entry]) -> list[str]:
+    return [str(entry.info["note"]) for entry in entries if entry.info.get("note")]
+
+
+def _command(entry: Entry) -> str:
+    """Return what measures the group of an entry again, and little else."""
+    if not entry.test:
+        return ""
+    scale = entry.info.get("scale")
+    return f"pytest {entry.test}" + (f" --scale {scale}" if scale else "")
 
 
 def _options(act: str, results: Results) -> str:

@@ -22,6 +22,8 @@ class Entry:
     stats: Mapping[str, Any]
     run: int
     """Which of the runs (files) it comes from."""
+    test: str = ""
+    """Its test without parameters: ``benchmarks/events/test_reads.py::test_last_50_of_a_user``."""
 
     def figure(self, name: str = "value") -> float | None:
         """Return a number of ``extra_info``, or None where it was not measured."""
@@ -77,6 +79,7 @@ def load(paths: Iterable[Path]) -> Results:
             rank = (SCALES.index(scale) if scale in SCALES else -1, run)
             best[group] = max(best.get(group, rank), rank)
             name = info.get("contender") or bench.get("param") or bench["name"]
-            entries.append((Entry(group, name, info, bench["stats"], run), rank))
+            test = str(bench.get("fullname", "")).partition("[")[0]
+            entries.append((Entry(group, name, info, bench["stats"], run, test), rank))
     found.entries = [entry for entry, rank in entries if rank == best[entry.group]]
     return found

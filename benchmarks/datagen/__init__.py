@@ -1,0 +1,1 @@
+"""How fast the test data is made that everything else is measured with."""
