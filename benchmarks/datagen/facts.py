@@ -18,6 +18,5 @@ def made(work: Path, params: dict[str, Any]) -> Outcome:
     with timer:
         for batch in datagen.facts(params["rows"], threads=params["threads"]):
             rows += batch.num_rows
-    # The same rows whatever the threads: the last ones depend on all before them by their position.
     last = hashlib.blake2b(repr(batch.slice(batch.num_rows - 100).to_pylist()).encode(), digest_size=8)
     return Outcome(timer.seconds, rows, f"{rows} {last.hexdigest()}")

@@ -35,8 +35,8 @@ OURS_FACTS = FACTS | {"durability": DURABILITY["segue"]}
 
 UNFAIR = (
     "The peers read zstd Parquet and neither commit nor sync what they write; Segue reads its event store "
-    "and syncs its files. The 64 partitions are 64 files of Polars and Spark; Segue keeps them in order inside "
-    "few files, and DuckDB inside one (its partitioned COPY keeps no order). One file instead of 64 makes "
+    "and syncs its files. The 64 partitions are 64 files of Polars and Spark; Segue orders them inside few "
+    "files, and DuckDB inside one (its partitioned COPY keeps no order). One file instead of 64 makes "
     "Polars no faster. The clock does not count Spark's start."
 )
 
