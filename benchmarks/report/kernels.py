@@ -71,7 +71,10 @@ def _kernel(group: str, title: str, results: Results) -> str:
     rows = [[show(entry) for show in columns.values()] for entry in entries]
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     header = list(columns)
-    return f"### {title}\n\n" + table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    alone = f"Alone: `{entries[0].command}`\n\n" if entries[0].command else ""
+    return f"### {title}\n\n{alone}" + table(
+        [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    )
 
 
 def _unused(results: Results) -> str:

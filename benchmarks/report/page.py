@@ -158,21 +158,13 @@ def _group(group: str, entries: dict[str, Entry], verdicts: Sequence[Verdict]) -
     if reference:
         notes += f" For reference, once, on another machine: {', '.join(reference)}."
     notes += "".join(f" {said}" for said in dict.fromkeys(_notes(entries.values())))
-    if command := _command(first):
-        notes += f"\n\nAlone: `{command}`"
+    if first.command:
+        notes += f"\n\nAlone: `{first.command}`"
     return "\n".join([f"### {titles}\n", notes + "\n", table(header, lines)])
 
 
 def _notes(entries: Iterable[Entry]) -> list[str]:
     return [str(entry.info["note"]) for entry in entries if entry.info.get("note")]
-
-
-def _command(entry: Entry) -> str:
-    """Return what measures the group of an entry again, and little else."""
-    if not entry.test:
-        return ""
-    scale = entry.info.get("scale")
-    return f"pytest {entry.test}" + (f" --scale {scale}" if scale else "")
 
 
 def _options(act: str, results: Results) -> str:
@@ -236,7 +228,9 @@ def _without_targets(results: Results, act: str, title: str, images: Sequence[st
         )
     kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     lines = [[row[i] for i in kept] for row in rows]
-    return "\n".join([f"## {title}\n", *images, table([header[i] for i in kept], lines)])
+    commands = dict.fromkeys(entry.command for entry in entries if entry.command)
+    alone = f"Alone: {', '.join(f'`{command}`' for command in commands)}\n" if commands else ""
+    return "\n".join([f"## {title}\n", *images, table([header[i] for i in kept], lines), alone])
 
 
 def _at(entry: Entry) -> str:

@@ -31,6 +31,12 @@ class Entry:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
+    def command(self) -> str:
+        """What measures the group again, and little else; empty where that is not known."""
+        scale = self.info.get("scale")
+        return f"pytest {self.test}" + (f" --scale {scale}" if scale else "") if self.test else ""
+
+    @property
     def unit(self) -> str:
         return str(self.info.get("unit", "s"))
 

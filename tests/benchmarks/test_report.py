@@ -259,3 +259,20 @@ def test_plots_are_drawn_and_old_ones_removed(tmp_path: Path):
     for name in drawn:
         assert f"](benchmarks/{name})" in page.read_text()
         assert "<svg" in (tmp_path / "benchmarks" / name).read_text()
+
+
+def test_a_group_says_how_it_came_about_and_what_measures_it_again(tmp_path: Path):
+    known = {"fullname": "benchmarks/events/test_latency.py::test_stalls[segue]"}
+    entries = [
+        {**entry("events/latency-unsynced", "segue", 3.0, "ms", added_ms=1.0, note="Of rounds."), **known},
+        {
+            **entry("kernels/crc32c", "avx2", 2e10, "B/s"),
+            "fullname": "benchmarks/kernels/test_crc32c.py::t[a]",
+        },
+    ]
+    source, page = write(tmp_path / "results.json", entries), tmp_path / "benchmarks.md"
+    command.main([str(source), "-o", str(page), "--no-plots"])
+    text = page.read_text()
+    assert "Of rounds." in text
+    assert "Alone: `pytest benchmarks/events/test_latency.py::test_stalls --scale small`" in text
+    assert "Alone: `pytest benchmarks/kernels/test_crc32c.py::t --scale small`" in text
