@@ -48,9 +48,9 @@ def last_50(work: Path, params: dict[str, Any]) -> Outcome:
         probes, blocks = did["bloom_probes"], did["cache_hits"] + did["cache_misses"]
         extra["bloom_probes_per_query"] = probes / len(absent)
         extra["filtered_percent"] = 100 * did["bloom_useful"] / probes if probes else None
-        # Warm, a block that a filter let through lies in the cache: looking into it counts as reading it.
+        # Asked before, a block that a filter let through lies in the cache: to look into it is to read it.
         extra["absent_blocks_per_query"] = blocks / len(absent)
-        extra["absent_blocks_per_100_probes"] = 100 * blocks / probes if probes else None
+        extra["absent_blocks_percent"] = 100 * blocks / probes if probes else None
     answers = [songs for _, songs in sorted(zip(present, found, strict=True))]
     digest = f"{sum(map(len, answers))} of {len(answers)}: {hash(tuple(map(tuple, answers))):x}"
     return Outcome(thin(latencies), len(latencies), digest, extra)

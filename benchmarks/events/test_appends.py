@@ -111,8 +111,8 @@ def test_long_run(contest: Contest, contender: Contender, scale: str, group: str
         value=value,
         rounds=1 if scale == "large" else None,
         **facts(contender, "interval"),
-        unfair="Of the store at rest, closed, logs included: while open, Segue preallocates logs of 128 MiB "
-        "or more, which `store_bytes_while_open` counts."
+        unfair="Judged is the store at rest, closed, logs included: while open, Segue preallocates its logs, "
+        "which the row of the open store counts."
         if group == "events/store-size"
         else None,
     )

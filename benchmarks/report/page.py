@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from benchmarks.report import kernels
@@ -22,7 +23,7 @@ apart; a spread is the least and the most of the samples.
 
 ONE_ROUND = """\
 Measured in a single round: each contender had one turn, so that a spread is that of samples within it, and
-figures near a bound may fall on its other side the next time.
+figures near a bound may fall on its other side the next time; a row that needs several rounds says so.
 """
 
 ACTS = {
@@ -58,9 +59,12 @@ def render(results: Results, plots: Sequence[Plot], directory: str) -> str:
 def _summary(verdicts: Sequence[Verdict]) -> str:
     reached = sum(v.reached is True for v in verdicts)
     missed = sum(v.reached is False for v in verdicts)
-    rest = len(verdicts) - reached - missed
-    counts = f"**{reached} are reached, {missed} are not**, {rest} are not judged"
-    return f"Of {len(verdicts)} target rows {counts}.\n"
+    goals = sum(bool(v.target.goals) for v in verdicts)
+    rest = goals - reached - missed
+    counts = (
+        f"**{reached} are reached, {missed} are not**, {rest} are not measured, or lack a peer to judge by"
+    )
+    return f"Of {goals} rows with a target {counts}; {len(verdicts) - goals} more are reported.\n"
 
 
 def _machine(results: Results) -> str:
@@ -146,8 +150,8 @@ def _group(group: str, entries: dict[str, Entry], verdicts: Sequence[Verdict]) -
         for figure, unit, better in figures.values():
             line += _beside(entry, ours, figure, unit, better)
         lines.append([*line, *_resources(entry)])
-    titles = (
-        "; ".join(v.target.title for v in verdicts) or group.partition("/")[2].replace("-", " ").capitalize()
+    title = (
+        _title([v.target.title for v in verdicts]) or group.partition("/")[2].replace("-", " ").capitalize()
     )
     notes = f"`{group}`: {_conditions(first)}."
     reference = [
@@ -160,7 +164,18 @@ def _group(group: str, entries: dict[str, Entry], verdicts: Sequence[Verdict]) -
     notes += "".join(f" {said}" for said in dict.fromkeys(_notes(entries.values())))
     if first.command:
         notes += f"\n\nAlone: `{first.command}`"
-    return "\n".join([f"### {titles}\n", notes + "\n", table(header, lines)])
+    return "\n".join([f"### {title}\n", notes + "\n", table(header, lines)])
+
+
+def _title(titles: Sequence[str]) -> str:
+    """Join titles; what they share up to a colon, a comma or the end of one is said once."""
+    letters = takewhile(lambda at: len(set(at)) == 1, zip(*titles, strict=False))
+    shared = "".join(at[0] for at in letters)
+    if clause := re.match(r".*[:,] ", shared):
+        shared = clause.group()
+    elif any(title[len(shared) :][:1] not in ("", " ", ",", ":") for title in titles):
+        shared = ""
+    return "; ".join([*titles[:1], *(title.removeprefix(shared).lstrip(" ,:") for title in titles[1:])])
 
 
 def _notes(entries: Iterable[Entry]) -> list[str]:

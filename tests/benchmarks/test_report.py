@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import __main__ as command
-from benchmarks.report import results, verdict
+from benchmarks.report import page, results, verdict
 from benchmarks.targets import TARGETS, Target, quantity
 
 
@@ -276,3 +276,18 @@ def test_a_group_says_how_it_came_about_and_what_measures_it_again(tmp_path: Pat
     assert "Of rounds." in text
     assert "Alone: `pytest benchmarks/events/test_latency.py::test_stalls --scale small`" in text
     assert "Alone: `pytest benchmarks/kernels/test_crc32c.py::t --scale small`" in text
+
+
+@pytest.mark.parametrize(
+    ("titles", "joined"),
+    [
+        ([], ""),
+        (["One row"], "One row"),
+        (["Reads, warm: p50", "Reads, warm: p99"], "Reads, warm: p50; p99"),
+        (["Job, joined", "Job: memory", "Job: files"], "Job, joined; memory; files"),
+        (["Size", "Size while open"], "Size; while open"),
+        (["Batches", "Both"], "Batches; Both"),
+    ],
+)
+def test_what_titles_share_is_said_once(titles: list[str], joined: str):
+    assert page._title(titles) == joined
