@@ -124,6 +124,24 @@ class CatalogState:
             table = {"events": "an event table", "dimension": "a dimension", "fact": "a fact table"}[kind]
             raise InvalidError(f"{own!r} is already the name of {table}; names are unique in a database")
 
+    def require(self, name: Any, kind: str, database: Path) -> str:
+        """Return the own spelling of a table that must be of a kind; the database is named in messages."""
+        labels = {"events": "event table", "dimension": "dimension", "fact": "fact table"}
+        found = self.find(name) if isinstance(name, str) else None
+        if found is None:
+            tables: list[str] = {
+                "events": [*self.events],
+                "dimension": [*self.dimensions],
+                "fact": [*self.facts],
+            }[kind]
+            have = f"there are {', '.join(sorted(tables))}" if tables else "there is none"
+            raise InvalidError(f"no {labels[kind]} is named {name!r} in {str(database)!r}; {have}")
+        if found[0] != kind:
+            raise InvalidError(
+                f"{found[1]!r} is no {labels[kind]}: it is a table of another kind, {labels[found[0]]}"
+            )
+        return found[1]
+
     def with_changes(self, **changes: Any) -> CatalogState:
         """Return a copy with whole sections replaced."""
         sections: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -5,37 +5,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import threading
-import uuid
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from .catalog import Catalog, CatalogState, DimensionEntry, EventsEntry, FactEntry, PipelineEntry, check_name
-from .dimension import (
-    Dimension,
-    as_table,
-    check_dimension,
-    read_dimension,
-    remove_other_files,
-    write_dimension,
-)
-from .durable import FileLock, storage_error, sync_directory
-from .errors import (
-    ClosedError,
-    CorruptionError,
-    InvalidError,
-    LockedError,
-    ReadOnlyError,
-    StorageError,
-)
+from .catalog import Catalog, CatalogState, FactEntry, PipelineEntry
+from .dimension import Dimension
+from .dimension_store import DimensionStore
+from .durable import storage_error, sync_directory
+from .errors import ClosedError, CorruptionError, InvalidError, LockedError, StorageError
+from .event_tables import EventTables
 from .pipeline import Job, Pipeline, PipelineDefinition
 from .scratch import ScratchFolders
 from .table_relations import fact_relation, resolver
+from .trash import Trash
 from .warehouse import FactTable
 from .warehouse_types import arrow_schema, require_distinct, widened
 
@@ -54,15 +41,14 @@ __all__ = ["Database", "WideningWarning", "open"]
 Durability = Literal["commit", "interval", "os"]
 Mode = Literal["rw", "r"]
 
-#: Begins the names of folders in ``tmp/`` that are being removed.
-_DROPPED = "dropped-"
-
 _all: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for database in _all:  # A thread that exists in the parent only may hold its lock.
+    for database in _all:  # A thread that exists in the parent only may hold a lock.
         database._mutex = threading.RLock()
+        database._event_tables.after_fork()
+        database._dimension_store.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -143,10 +129,19 @@ class Database:
         self.durability = durability
         self.progress = progress
         self.catalog = Catalog(self.path)
-        self._mutex = threading.RLock()
-        self._events: dict[str, Events] = {}
+        self._mutex = threading.RLock()  # guards _facts, and closing
         self._facts: dict[str, FactTable] = {}
-        self._dimensions: dict[str, tuple[str, Dimension]] = {}
+        self._trash = Trash(self.path)
+        self._dimension_store = DimensionStore(self.path, self.catalog, self._trash)
+        self._event_tables = EventTables(
+            self.path,
+            self.catalog,
+            self._trash,
+            _taken_by_pipelines(self),
+            mode=mode,
+            durability=durability,
+            progress=progress,
+        )
         self._open_directory()
         self._closed = False
         _all.add(self)
@@ -185,8 +180,7 @@ class Database:
         self.catalog.read()
         if self.mode == "rw":
             # Left by a process that died while it removed them.
-            for left in (self.path / "tmp").glob(f"{_DROPPED}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            self._trash.remove_left()
             ScratchFolders(self.path).remove_left()
 
     # Life
@@ -197,17 +191,9 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-            handles, self._events = list(self._events.values()), {}
             self._facts.clear()
-            self._dimensions.clear()
-        failure: BaseException | None = None
-        for handle in handles:
-            try:
-                handle.close()
-            except Exception as e:  # The others must be closed too; the first failure is told.
-                failure = failure or e
-        if failure is not None:
-            raise failure
+        self._dimension_store.forget()
+        self._event_tables.close()
 
     @property
     def closed(self) -> bool:
@@ -293,41 +279,11 @@ class Database:
         1
         """
         self._require_open()
-        if self.mode == "r":
-            raise ReadOnlyError(f'cannot create events {name!r}: the database is open with mode="r"')
-        check_name(name)
+        self._event_tables.require_free(name)
         arrow = arrow_schema(schema)
         changed = widened(arrow)
         require_distinct(arrow.names, f"events {name!r}")
-        self.catalog.read().require_free(name)
-
-        from .events import Events
-
-        with self._mutex:
-            self._remove_unfinished(name)
-            handle = Events.create(
-                str(self.path / "events" / name),
-                name,
-                arrow,
-                key,
-                time,
-                window=window,
-                durability=self.durability,
-            )
-            entry = EventsEntry(handle.store_id, tuple(handle.key), handle.time)
-
-            def add(state: CatalogState) -> tuple[CatalogState, None]:
-                state.require_free(name)
-                return state.with_changes(events=state.events | {name: entry}), None
-
-            try:
-                sync_directory(self.path / "events")
-                self.catalog.update(add)
-            except BaseException:
-                handle.close()
-                shutil.rmtree(self.path / "events" / name, ignore_errors=True)
-                raise
-            self._own(name, handle)
+        handle = self._event_tables.create(name, arrow, key, time, window)
         if changed:
             columns = ", ".join(f"{column} ({old} becomes {new})" for column, (old, new) in changed.items())
             warnings.warn(
@@ -337,22 +293,6 @@ class Database:
             )
         return handle
 
-    def _remove_unfinished(self, name: str) -> None:
-        """Remove what a `create_events` that died left in the way; never a store that has events."""
-        from .events import Events
-
-        folder = self.path / "events" / name
-        if not folder.exists():
-            return
-        if (folder / "MANIFEST").exists():
-            with Events.open(str(folder), name, durability=self.durability, progress=self.progress) as left:
-                if left.sync() > 0:
-                    raise InvalidError(
-                        f"{folder} holds events, but the catalog does not know it (an old copy?); "
-                        "move the folder away, or choose another name"
-                    )
-        self._discard(folder)
-
     @overload
     def events(self) -> list[str]: ...
     @overload
@@ -361,27 +301,7 @@ class Database:
     def events(self, name: str | None = None) -> Events | list[str]:
         """Return the event table of a name, opened on first use; without a name, the names of all."""
         self._require_open()
-        state = self.catalog.read()
-        if name is None:
-            return sorted(state.events)
-        own = self._require(state, name, "events")
-
-        from .events import Events
-
-        with self._mutex:
-            handle = self._events.get(own)
-            if handle is not None and handle.store_id != state.events[own].store_id:
-                handle.close()  # Its table was dropped by another process, and made anew.
-            if handle is None or handle.closed:
-                handle = Events.open(
-                    str(self.path / "events" / own),
-                    own,
-                    durability=self.durability,
-                    mode=self.mode,
-                    progress=self.progress,
-                )
-                self._own(own, handle)
-            return handle
+        return sorted(self.catalog.read().events) if name is None else self._event_tables.get(name)
 
     def refresh(self) -> None:
         """With ``mode="r"``: let the event tables show what their writing process has acknowledged by now.
@@ -389,35 +309,8 @@ class Database:
         Closes tables that were dropped. Statements with ``fresh=True`` and pipeline runs begin with it.
         """
         self._require_open()
-        if self.mode == "rw":
-            return
-        state = self.catalog.read()
-        with self._mutex:
-            for name, handle in list(self._events.items()):
-                entry = state.events.get(name)
-                if entry is None or entry.store_id != handle.store_id:
-                    del self._events[name]
-                    handle.close()
-                elif not handle.closed:
-                    handle.refresh()
-
-    def _require(self, state: CatalogState, name: Any, kind: str) -> str:
-        """Return the own spelling of a table that must be of a kind."""
-        labels = {"events": "event table", "dimension": "dimension", "fact": "fact table"}
-        found = state.find(name) if isinstance(name, str) else None
-        if found is None:
-            tables: list[str] = {
-                "events": [*state.events],
-                "dimension": [*state.dimensions],
-                "fact": [*state.facts],
-            }[kind]
-            have = f"there are {', '.join(sorted(tables))}" if tables else "there is none"
-            raise InvalidError(f"no {labels[kind]} is named {name!r} in {str(self.path)!r}; {have}")
-        if found[0] != kind:
-            raise InvalidError(
-                f"{found[1]!r} is no {labels[kind]}: it is a table of another kind, {labels[found[0]]}"
-            )
-        return found[1]
+        if self.mode == "r":
+            self._event_tables.refresh()
 
     # Dimensions
 
@@ -442,65 +335,12 @@ class Database:
         segue.errors.InvalidError: dimension 'songs': key 'song_id' has the value 1 2 times; a key is unique
         """
         self._require_open()
-        check_name(name)
-        self._require_dimension_name(self.catalog.read(), name)
-        checked = check_dimension(name, as_table(table), key)
-        with self._table_lock(name):
-            own = self._require_dimension_name(self.catalog.read(), name)
-            folder = self.path / "warehouse" / own
-            file = write_dimension(folder, own, checked)
-
-            def add(state: CatalogState) -> tuple[CatalogState, None]:
-                self._require_dimension_name(state, own)
-                before = state.dimensions.get(own)
-                entry = DimensionEntry(key, file, checked.num_rows, before.generation + 1 if before else 1)
-                return state.with_changes(dimensions=state.dimensions | {own: entry}), None
-
-            try:
-                self.catalog.update(add)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    (folder / file).unlink()
-                raise
-            remove_other_files(folder, file)
-        with self._mutex:
-            self._dimensions[own] = (file, Dimension(own, key, checked))
-
-    def _require_dimension_name(self, state: CatalogState, name: str) -> str:
-        """Return the spelling under which a dimension may be put: a free name, or that of a dimension."""
-        found = state.find(name)
-        if found is None:
-            return name
-        if found[0] != "dimension":
-            state.require_free(name)
-        return found[1]
+        self._dimension_store.put(name, table, key)
 
     def dimension(self, name: str) -> Dimension:
         """Return a dimension with its rows, as of now."""
         self._require_open()
-        for _ in range(10):
-            state = self.catalog.read()
-            own = self._require(state, name, "dimension")
-            entry = state.dimensions[own]
-            with self._mutex:
-                cached = self._dimensions.get(own)
-            if cached is not None and cached[0] == entry.file:
-                return cached[1]
-            path = self.path / "warehouse" / own / entry.file
-            try:
-                found = Dimension(own, entry.key, read_dimension(path))
-            except FileNotFoundError:
-                if self.catalog.read().dimensions.get(own) == entry:
-                    raise CorruptionError(
-                        f"the file {path} of dimension {own!r} is gone; put the dimension again", str(path)
-                    ) from None
-                continue  # Replaced between reading the catalog and the file.
-            with self._mutex:
-                self._dimensions[own] = (entry.file, found)
-            return found
-        raise StorageError(
-            f"dimension {name!r} is replaced faster than it can be read", str(self.path), errno.EAGAIN
-        )
+        return self._dimension_store.get(name)
 
     # Pipelines and facts
 
@@ -577,9 +417,6 @@ class Database:
                 table = self._facts[name] = FactTable(name, self.path / "warehouse" / name, lock_path)
             return table
 
-    def _table_lock(self, name: str) -> FileLock:
-        return FileLock(self.path / "locks" / f"{name}.lock", f"the table {name!r}", timeout=60.0)
-
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
         """Give a folder for spilled runs, removed afterwards; elsewhere if the database is read-only."""
         return ScratchFolders(self.path).folder()
@@ -617,87 +454,24 @@ class Database:
             raise InvalidError(f"no table is named {name!r} in {str(self.path)!r}; it has {have}")
         kind, own = found
         if kind == "events":
-            self._drop_events(own, state, force)
+            self._event_tables.drop(own, force)
         elif kind == "dimension":
-            self._drop_dimension(own, force)
+            self._dimension_store.drop(own, force)
         else:
             self._drop_fact(own)
 
-    def _drop_events(self, name: str, state: CatalogState, force: bool) -> None:
-        if self.mode == "r":
-            raise ReadOnlyError(f'cannot drop events {name!r}: the database is open with mode="r"')
-        # Opening it for writing proves that no other process has it.
-        handle = self.events(name)
-        if not force:
-            self._require_taken(name, handle, state)
-
-        def remove(now: CatalogState) -> tuple[CatalogState, None]:
-            events = {n: e for n, e in now.events.items() if n != name}
-            pipelines = {i: p for i, p in now.pipelines.items() if p.source != name}
-            return now.with_changes(events=events, pipelines=pipelines), None
-
-        with self._mutex:
-            self.catalog.update(remove)
-            self._events.pop(name, None)
-            handle.close()
-            self._discard(self.path / "events" / name)
-
-    def _require_taken(self, name: str, handle: Any, state: CatalogState) -> None:
-        snapshot = handle.snapshot()
-        try:
-            last = snapshot.sequence
-        finally:
-            snapshot.close()
-        for pipeline, taken in self._taken(name, handle.store_id, state).items():
-            if taken < last:
-                raise InvalidError(
-                    f"events {name!r} has {last - taken} events that pipeline {pipeline!r} "
-                    "has not taken; run it first, or drop with force=True"
-                )
-
-    def _taken(self, name: str, store_id: str, state: CatalogState | None = None) -> dict[str, int]:
+    def _taken(self, name: str, store_id: str) -> dict[str, int]:
         """Return the highest sequence number of an event table that each of its pipelines has taken."""
         from .pipeline_run import app_id
 
         taken: dict[str, int] = {}
-        for pipeline in (state or self.catalog.read()).pipelines.values():
+        for pipeline in self.catalog.read().pipelines.values():
             if pipeline.source == name:
                 definition = PipelineDefinition.from_json(pipeline.definition)
                 app = app_id(store_id, definition)
                 published = self.fact_table(definition.table).snapshot([app])
                 taken[definition.id] = published.watermarks[app] if published else 0
         return taken
-
-    def _own(self, name: str, handle: Events) -> None:
-        """Keep a handle, and let it ask what its pipelines have taken."""
-        database = weakref.ref(self)  # a handle does not keep its database alive
-
-        def taken() -> dict[str, int]:
-            own = database()
-            if own is None:
-                raise ClosedError(f"the database of {name!r} is gone; keep it while its tables are used")
-            return own._taken(name, handle.store_id)
-
-        handle.taken = taken
-        handle.owned = True
-        self._events[name] = handle
-
-    def _drop_dimension(self, name: str, force: bool) -> None:
-        def remove(now: CatalogState) -> tuple[CatalogState, None]:
-            for pipeline in now.pipelines.values():
-                definition = PipelineDefinition.from_json(pipeline.definition)
-                if not force and any(join.dimension == name for join in definition.joins):
-                    raise InvalidError(
-                        f"dimension {name!r} is joined by pipeline {definition.id!r}; drop its table "
-                        f"{definition.table!r} first, or drop with force=True"
-                    )
-            return now.with_changes(dimensions={n: d for n, d in now.dimensions.items() if n != name}), None
-
-        with self._table_lock(name):
-            self.catalog.update(remove)
-            with self._mutex:
-                self._dimensions.pop(name, None)
-            self._discard(self.path / "warehouse" / name)
 
     def _drop_fact(self, name: str) -> None:
         def remove(now: CatalogState) -> tuple[CatalogState, None]:
@@ -710,20 +484,7 @@ class Database:
             self.catalog.update(remove)
             with self._mutex:
                 self._facts.pop(name, None)
-            self._discard(table.folder)
-
-    def _discard(self, folder: Path) -> None:
-        """Remove a folder that the catalog does not name any more: renamed at once, then file by file."""
-        trash = self.path / "tmp" / f"{_DROPPED}{uuid.uuid4().hex}"
-        try:
-            trash.parent.mkdir(exist_ok=True)
-            os.rename(folder, trash)
-            sync_directory(folder.parent)
-        except FileNotFoundError:
-            return
-        except OSError as e:
-            raise storage_error(e, f"cannot remove {folder}") from e
-        shutil.rmtree(trash, ignore_errors=True)
+            self._trash.discard(table.folder)
 
     # SQL
 
@@ -799,3 +560,16 @@ class Database:
 
     def _fact_relation(self, name: str) -> ParquetRelation:
         return fact_relation(self, name)
+
+
+def _taken_by_pipelines(database: Database) -> Callable[[str, str], dict[str, int]]:
+    """Return `Database._taken` for handles, which do not keep their database alive."""
+    alive = weakref.ref(database)
+
+    def taken(name: str, store_id: str) -> dict[str, int]:
+        own = alive()
+        if own is None:
+            raise ClosedError(f"the database of {name!r} is gone; keep it while its tables are used")
+        return own._taken(name, store_id)
+
+    return taken
