@@ -278,6 +278,7 @@ class EventStore {
   Result<std::shared_ptr<WalWriter>> CreateLogLocked(uint64_t capacity);
   Status OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payload);
   std::vector<RetiredWal>::iterator FreeLogLocked();
+  void DropStandbyLocked();
   bool StandbyDueLocked();
   std::vector<std::string> SurplusLogsLocked();
   void StandbyLoop();

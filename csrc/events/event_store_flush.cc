@@ -205,6 +205,7 @@ void EventStore::FlushLoop() {
       flush_error_ = status;
       // One that stands still would hold on to what it has written: a full disk may need that.
       if (compacting_ && flushes_behind_ && !merge_urgent_) cancel_merge_ = true;
+      if (standby_) DropStandbyLocked();
       lock.unlock();
       ReportBackgroundError(kFlushes, status,
                             "the events stay in memory and in their log, and the flush is tried again");

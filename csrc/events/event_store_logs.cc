@@ -63,6 +63,7 @@ Result<std::shared_ptr<WalWriter>> EventStore::CreateLogLocked(uint64_t capacity
 Status EventStore::OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payload) {
   if (!making_standby_ && standby_ && standby_->Fits(payload)) {
     wal_ = std::move(standby_);
+    log_cv_.notify_one();  // there may be one to make the next from
     return {};
   }
   const StallTimer timer(&counters_.stalls[kStallLog]);
@@ -70,19 +71,39 @@ Status EventStore::OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payl
     log_cv_.wait(*lock, [this] { return !making_standby_; });
     return {};  // the caller looks again
   }
-  if (standby_) {
-    // Too small. The one for this record takes its place and its name, so that no generation is left out.
-    standby_.reset();
-    --next_generation_;
+  const uint64_t capacity = std::max(options_.wal_bytes, kWalHeaderSize + WalRecordSize(payload));
+  if (!standby_) {
+    SEGUE_ASSIGN_OR_RETURN(wal_, CreateLogLocked(capacity));
+    return {};
   }
-  const uint64_t needed = kWalHeaderSize + WalRecordSize(payload);
-  SEGUE_ASSIGN_OR_RETURN(wal_, CreateLogLocked(std::max(options_.wal_bytes, needed)));
+  // Too small. The one for this record takes its place and its name, so that no generation is left out.
+  --next_generation_;
+  Result<std::shared_ptr<WalWriter>> made = CreateLogLocked(capacity);
+  if (!made.ok()) {
+    // It may have lost its name by now, and a full disk needs its space.
+    ++next_generation_;
+    DropStandbyLocked();
+    return made.status();
+  }
+  standby_.reset();
+  wal_ = made.Take();
   return {};
+}
+
+void EventStore::DropStandbyLocked() {
+  const std::string path = standby_->path();
+  standby_.reset();
+  --next_generation_;
+  standby_failed_ = true;
+  // With the lock held, as the next log has this name. If the file stays, that one takes its place.
+  const Status ignored = core_->env->Remove(path);
+  static_cast<void>(ignored);
 }
 
 bool EventStore::StandbyDueLocked() {
   if (closed_ || standby_ || standby_failed_ || poisoned_.load(std::memory_order_acquire)) return false;
-  return half_full_ || (rotates_ && FreeLogLocked() != retired_wals_.end());
+  if (FreeLogLocked() != retired_wals_.end()) return half_full_ || rotates_;
+  return half_full_ && immutables_.empty();  // a flush under way frees one
 }
 
 void EventStore::StandbyLoop() {

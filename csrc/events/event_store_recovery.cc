@@ -19,6 +19,15 @@
 #include "events/wal_replay.h"
 
 namespace segue {
+namespace {
+
+// A log without a record does not say what the missing one had.
+Status MissingBefore(const std::string& path) {
+  return Status::Corruption(path, static_cast<int64_t>(wal_header::kGeneration),
+                            "the log before '" + path + "' is not there: a log of this event table is missing");
+}
+
+}  // namespace
 
 Status EventStore::Recover(const OpenPoll& poll) {
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
@@ -78,6 +87,7 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
   WalRecord record;
   SEGUE_ASSIGN_OR_RETURN(const bool begun, reader->First(&record));
+  if (!begun && !follows) return MissingBefore(path);
   const uint64_t first = reader->FirstSequence(begun ? &record : nullptr);
   if (first > Reached() + 1) {
     // The tail of the log before it was lost with the power, unsynced; then
@@ -151,11 +161,24 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
 
-  // One that was made ahead of need has nothing to write again: the newest is the one before it.
-  std::vector<std::string> unused;
-  for (; logs.size() > 1 && !logs.back().begun; logs.pop_back()) unused.push_back(logs.back().path);
-
   const uint64_t floor = manifest_.wal_floor;
+  const auto follows = [&](size_t i) { return logs[i].generation == (i == 0 ? floor : logs[i - 1].generation + 1); };
+  // One that was made ahead of need has nothing to write again: the newest is the one before it, whose copy takes its
+  // place and its space. Two are left by a recovery that was cut short.
+  std::string unused;
+  bool removed = false;
+  for (; logs.size() > 1 && !logs.back().begun; logs.pop_back()) {
+    if (!follows(logs.size() - 1)) return MissingBefore(logs.back().path);
+    if (!unused.empty()) {
+      SEGUE_RETURN_IF_ERROR(env->Remove(unused));
+      removed = true;
+    }
+    unused = logs.back().path;
+    next_generation_ = logs.back().generation;
+  }
+  if (removed) SEGUE_RETURN_IF_ERROR(env->SyncDir(core_->dir));
+  if (!unused.empty()) retired_wals_.push_back({unused, {}});
+
   OpenProgress progress;
   for (const Log& log : logs) progress.bytes_left += log.capacity;
   std::shared_ptr<WalWriter> relog;
@@ -166,8 +189,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
       SEGUE_ASSIGN_OR_RETURN(relog, CreateLogLocked(std::max(options_.wal_bytes, logs[i].capacity)));
     }
     // When it is stopped, the copy of the newest log is replayed like any other at the next open.
-    const bool follows = logs[i].generation == (i == 0 ? floor : logs[i - 1].generation + 1);
-    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, follows, relog.get(), [&](uint64_t offset) {
+    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, follows(i), relog.get(), [&](uint64_t offset) {
       return poll({progress.bytes_done + offset, progress.bytes_left - std::min(progress.bytes_left, offset)});
     }));
     progress.bytes_done += logs[i].capacity;
@@ -188,7 +210,6 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
   manifest_ = std::move(next);
   wal_ = std::move(relog);
   retired_wals_.push_back({logs.back().path, {}});
-  for (std::string& path : unused) retired_wals_.push_back({std::move(path), {}});
   // Files beyond those that a burst may use at once only take space.
   while (retired_wals_.size() > 2) {
     SEGUE_RETURN_IF_ERROR(env->Remove(retired_wals_.back().path));

@@ -196,13 +196,14 @@ Result<bool> Replica::OpenLog(uint64_t generation, Log* log) const {
   log->path = WalFile(core_->dir, generation);
   SEGUE_ASSIGN_OR_RETURN(const bool exists, core_->env->Exists(log->path));
   if (!exists) return false;
-  SEGUE_ASSIGN_OR_RETURN(log->reader, WalReader::Open(core_->env.get(), log->path, IdFrom(store_id_)));
+  Result<std::unique_ptr<WalReader>> opened = WalReader::Open(core_->env.get(), log->path, IdFrom(store_id_));
+  if (opened.status().code() == StatusCode::kIo && opened.status().number() == ENOENT) return false;  // gone since
+  SEGUE_ASSIGN_OR_RETURN(log->reader, std::move(opened));
   if (log->reader->header().generation != generation) {
     return Status::Corruption(log->path, 0,
                               "'" + log->path + "' holds WAL generation " +
                                   std::to_string(log->reader->header().generation) + ": was it renamed?");
   }
-  log->memtable = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   return true;
 }
 
@@ -243,20 +244,30 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
     if (!there) return {};
     WalRecord record;
     SEGUE_ASSIGN_OR_RETURN(const bool begun, next.reader->First(&record));
+    const WalHeader& header = next.reader->header();
+    // A log has its name durably before the next one is made.
+    const bool follows = next.generation == (logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1);
+    if (!begun && !follows) {
+      return Status::Corruption(
+          next.path, static_cast<int64_t>(wal_header::kGeneration),
+          "the log before '" + next.path + "' is not there: a log of this event table is missing");
+    }
+    // The log before it may still be written to: nothing here says yet with which event it begins.
+    if (!begun && header.made_ahead && !logs_.empty()) return {};
     const uint64_t first = next.reader->FirstSequence(begun ? &record : nullptr);
     // The one before may have got its last records since it was read.
     if (first > Reached() + 1 && !logs_.empty()) SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
     if (first > Reached() + 1) {
       // Its records were not written yet, or lost with the power; unless all that comes before was synced by then,
-      // or the log before it is gone: a log has its name durably before the next one is made.
-      const bool follows = next.generation == (logs_.empty() ? manifest_.wal_floor : logs_.back().generation + 1);
-      if (follows && !next.reader->header().prior_synced) return {};
+      // or the log before it is gone.
+      if (follows && !header.prior_synced) return {};
       return Status::Corruption(next.path, static_cast<int64_t>(wal_header::kFirstSequence),
                                 "'" + next.path + "' begins with event " + std::to_string(first) +
                                     ", and what comes before ends with " + std::to_string(Reached()) +
                                     ": a log of this event table is missing or ends early");
     }
-    if (first <= last_seq_ && !logs_.empty()) return {};  // made ahead of need, or a copy under way
+    if (first <= last_seq_ && !logs_.empty()) return {};  // a copy under way
+    next.memtable = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
     logs_.push_back(std::move(next));
     SEGUE_RETURN_IF_ERROR(ReadOn(&logs_.back(), poll));
   }

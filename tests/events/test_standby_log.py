@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 
@@ -159,3 +161,66 @@ def test_one_that_cannot_be_made_is_no_error_until_it_is_needed() -> None:
         events.flush()
         assert events.stats().background_error == ""
         assert keys(events) == list(range(len(appended) + 250))
+
+
+def test_a_batch_too_large_for_it_that_finds_no_room_leaves_a_table_that_goes_on() -> None:
+    env = testing.MemEnv()
+    with half_full(env) as events:
+        env.set_capacity(env.used + 30_000)  # for a table, not for a log
+        large = {"k": range(1000), "at": range(1000), "s": [ROW] * 1000}
+        with pytest.raises(OSError, match="space"):
+            events.append_batch(large)
+        fill(
+            events, 50, 250
+        )  # the log in use is sealed by now: its successor has the room of the one given up
+        assert keys(events) == list(range(300))
+        env.set_capacity(None)
+        assert events.append_batch(large) == (301, 1300)
+        after = env.crash("none")
+    with reopen(after) as again:
+        assert again.scan().to_arrow().num_rows == 1300
+        assert not [name for name in after.list("/t") if name.endswith(".new")]
+
+
+def test_a_flush_that_finds_no_room_gets_that_of_the_log_made_ahead() -> None:
+    env = testing.MemEnv()
+    with half_full(env) as events:
+        env.set_capacity(env.used)
+        with contextlib.suppress(OSError):
+            events.flush()
+        wait(lambda: events.stats().flushed_sequence == 250)
+        env.set_capacity(None)
+        assert keys(events) == list(range(250))
+
+
+@pytest.mark.parametrize("keep", ["none", "all"])
+def test_a_killed_table_opens_on_a_disk_that_is_full(keep: str) -> None:
+    """The copy of the newest log takes the place of the one that was made ahead."""
+    env = testing.MemEnv()
+    events = half_full(env)
+    after = env.crash(keep)
+    events.close()
+    after.set_capacity(after.used + 2000)  # a manifest
+    with reopen(after) as again:
+        assert keys(again) == list(range(250))
+    with reopen(after) as again:
+        assert keys(again) == list(range(250))
+
+
+@pytest.mark.parametrize("durability", ["commit", "os"])
+def test_a_reader_beside_a_writer_in_a_hurry(durability: str) -> None:
+    """It looks at a log that has no record yet, and at the one before it, which is still written to."""
+    env = testing.MemEnv()
+    rows = 6000
+    with create(env, durability, wal_bytes=1 << 14) as events, reopen(env, "r") as reader:
+        writer = threading.Thread(target=fill, args=(events, rows))
+        writer.start()
+        seen = refreshes = 0
+        while writer.is_alive():
+            now = reader.refresh()
+            assert now >= seen
+            seen, refreshes = now, refreshes + 1
+        writer.join()
+        assert reader.refresh() == rows
+        assert refreshes > 20
+        assert keys(reader) == list(range(rows))

@@ -252,6 +252,28 @@ class TwoLogs:
 
 
 @pytest.mark.parametrize("mode", ["r", "rw"])
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_log_that_is_gone_is_missed_where_a_later_one_without_a_record_shows_it(
+    gone: int, mode: str
+) -> None:
+    """It was made ahead of need, so it does not say with which event it begins; but it was not made first."""
+    two = TwoLogs(prior_synced=False)
+    generation = int(two.paths[1][7:13]) + 1
+    last = f"/t/wal-{generation:06d}.log"
+    store_id = two.env.read_raw(two.paths[1])[16:32]
+    testing.WalWriter(last, store_id, generation, 1, False, 8192, env=two.env, made_ahead=True)
+    two.env.sync_dir("/t")
+    assert two.rows(mode) == [1, 2, 3, 4, 5, 6]
+    for path in two.paths[gone:]:
+        two.env.remove(path)
+    left = sorted(two.env.files())
+    with pytest.raises(CorruptionError, match="a log of this event table is missing") as raised:
+        two.rows(mode)
+    assert raised.value.path == last
+    assert sorted(two.env.files()) == left, "what is left is kept"
+
+
+@pytest.mark.parametrize("mode", ["r", "rw"])
 def test_both_logs_whole(mode: str) -> None:
     assert TwoLogs(prior_synced=False).rows(mode) == [1, 2, 3, 4, 5, 6]
 
