@@ -163,21 +163,15 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
 
   const uint64_t floor = manifest_.wal_floor;
   const auto follows = [&](size_t i) { return logs[i].generation == (i == 0 ? floor : logs[i - 1].generation + 1); };
-  // One that was made ahead of need has nothing to write again: the newest is the one before it, whose copy takes its
-  // place and its space. Two are left by a recovery that was cut short.
-  std::string unused;
-  bool removed = false;
+  // One that was made ahead of need has nothing to write again: the newest is the one before it, and the copy of that
+  // gets its name and its space. Removed, not used again, as a reader may look at it.
+  const size_t all = logs.size();
   for (; logs.size() > 1 && !logs.back().begun; logs.pop_back()) {
     if (!follows(logs.size() - 1)) return MissingBefore(logs.back().path);
-    if (!unused.empty()) {
-      SEGUE_RETURN_IF_ERROR(env->Remove(unused));
-      removed = true;
-    }
-    unused = logs.back().path;
+    SEGUE_RETURN_IF_ERROR(env->Remove(logs.back().path));
     next_generation_ = logs.back().generation;
   }
-  if (removed) SEGUE_RETURN_IF_ERROR(env->SyncDir(core_->dir));
-  if (!unused.empty()) retired_wals_.push_back({unused, {}});
+  if (logs.size() < all) SEGUE_RETURN_IF_ERROR(env->SyncDir(core_->dir));
 
   OpenProgress progress;
   for (const Log& log : logs) progress.bytes_left += log.capacity;

@@ -305,7 +305,7 @@ def test_an_empty_log_is_not_missed(place: tuple[Any, str]) -> None:
     events = writer(place)
     store_id = bytes.fromhex(events.store_id)
     events.close()
-    testing.WalWriter("t/wal-000002.log", store_id, 2, 1, True, 8192, "", env)
+    testing.WalWriter("t/wal-000001.log", store_id, 1, 1, True, 8192, "", env)
     seen = reader(place)
     assert seen.refresh() == 0
     events = writer(place)

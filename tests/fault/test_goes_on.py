@@ -178,7 +178,9 @@ def test_after_one_failed_operation(durability: str) -> None:
                 again.append(10**6, 500 * DAY, "d1")
                 again.flush()
     assert failed > 20, "most operations are somebody's"
-    assert 0 < stopped < n
+    assert stopped < n
+    # Elsewhere few operations of the log are synced, and threads do not meet at the same places each time.
+    assert stopped > 0 or durability != "commit"
 
 
 @pytest.mark.parametrize("durability", ["commit", "interval", "os"])
