@@ -35,7 +35,10 @@ def logs(env: testing.MemEnv) -> list[str]:
 
 def has_standby(env: testing.MemEnv) -> bool:
     """Whether the newest log was made ahead of need, and has no record yet."""
-    path = f"/t/{logs(env)[-1]}"
+    names = logs(env)
+    if not names:  # the only one is being made into the next
+        return False
+    path = f"/t/{names[-1]}"
     try:
         log = testing.WalReader(path, env.read_raw(path)[16:32], env)
     except StorageError:  # it went meanwhile
