@@ -76,12 +76,34 @@ std::pair<std::vector<std::string>, uint64_t> ReadWhileWriting(uint64_t rows, si
   return {wrong, walks.load()};
 }
 
+// One thread inserts `rows` rows, each right before the last one of the list,
+// while another seeks that last one. How often it found something else.
+uint64_t SeekWhileWriting(uint64_t rows) {
+  SkipList list;
+  const int64_t last = static_cast<int64_t>(rows) + 1;
+  list.Insert({}, last, rows + 1, {});
+  std::atomic<bool> done{false};
+  uint64_t wrong = 0;
+  std::thread reader([&] {
+    while (!done.load(std::memory_order_relaxed)) {
+      const SkipList::Node* node = list.Seek({0, {}, last, 0});
+      wrong += node == nullptr || node->order.time != last;
+    }
+  });
+  for (uint64_t seq = 1; seq <= rows; ++seq) list.Insert({}, static_cast<int64_t>(seq), seq, {});
+  done.store(true, std::memory_order_relaxed);
+  reader.join();
+  return wrong;
+}
+
 }  // namespace
 
 void BindSkipList(py::module_& m) {
   m.def("read_skiplist_while_writing", &ReadWhileWriting, py::arg("rows"), py::arg("readers"),
         py::call_guard<GilRelease>(),
         "What each reader found wrong (empty: nothing), and how often they walked the whole list.");
+  m.def("seek_skiplist_while_writing", &SeekWhileWriting, py::arg("rows"), py::call_guard<GilRelease>(),
+        "How often a reader that seeks the last row found another one, while rows were put right before it.");
 }
 
 }  // namespace segue::bindings

@@ -77,7 +77,7 @@ class SkipList {
     const RowOrder order{KeyPrefix(key), {reinterpret_cast<const char*>(bytes), key.size()}, time, seq};
 
     const Node* before[kMaxHeight];
-    FindLess(order, before);
+    Find(order, before);
     const int height = RandomHeight();
     for (int level = height_.load(std::memory_order_relaxed); level < height; ++level) before[level] = head_;
     if (height > height_.load(std::memory_order_relaxed)) height_.store(height, std::memory_order_relaxed);
@@ -94,7 +94,7 @@ class SkipList {
   }
 
   // The first node that is not less than `order`; null at the end.
-  const Node* Seek(const RowOrder& order) const { return FindLess(order, nullptr)->Next(0); }
+  const Node* Seek(const RowOrder& order) const { return Find(order, nullptr); }
   const Node* First() const { return head_->Next(0); }
 
   size_t rows() const { return rows_.load(std::memory_order_relaxed); }
@@ -111,15 +111,16 @@ class SkipList {
     return node;
   }
 
-  const Node* FindLess(const RowOrder& order, const Node** before) const {
+  // The first node not less than `order` and, for each level, the last before
+  // it. What was compared is what is returned: read again, the link may lead to
+  // a smaller node that the writer put in between.
+  const Node* Find(const RowOrder& order, const Node** before) const {
     const Node* node = head_;
     for (int level = height_.load(std::memory_order_relaxed) - 1;; --level) {
-      for (const Node* next = node->Next(level); next != nullptr && RowLess(next->order, order);
-           next = node->Next(level)) {
-        node = next;
-      }
+      const Node* next = node->Next(level);
+      for (; next != nullptr && RowLess(next->order, order); next = node->Next(level)) node = next;
       if (before != nullptr) before[level] = node;
-      if (level == 0) return node;
+      if (level == 0) return next;
     }
   }
 

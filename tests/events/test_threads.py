@@ -128,6 +128,10 @@ def test_the_skiplist_shows_every_published_row_to_readers_without_locks() -> No
     assert walks >= 3
 
 
+def test_a_seek_never_finds_a_smaller_row_that_was_inserted_meanwhile() -> None:
+    assert _engine.testing.seek_skiplist_while_writing(200_000) == 0
+
+
 @pytest.mark.parametrize("durability", ["commit", "interval", "os"])
 def test_everything_at_the_same_time(tmp_path, durability):
     events = Events.create(tmp_path / "t", "t", SCHEMA, "k", "at", durability=durability, _options=OPTIONS)
