@@ -69,6 +69,9 @@ class MappedFile {
   // Makes the bytes [begin, end) durable. Safe to call from one thread while
   // others store elsewhere in the region.
   virtual Status Sync(uint64_t begin, uint64_t end) = 0;
+  // Makes durable what Write has put there, and need not do so for stores. Unlike Sync it does not queue up
+  // for the lock that guards the process's mappings, which other threads may hold for milliseconds.
+  virtual Status SyncWritten() = 0;
   // Brings [begin, end) in, ready to be written: what the first store would
   // meet (a device error, a full copy-on-write disk) becomes an error here, and
   // one call replaces a page fault for each page.

@@ -354,6 +354,11 @@ class PosixMappedFile final : public MappedFile {
     return StoreStatus();
   }
 
+  Status SyncWritten() override {
+    if (const int error = SyncDescriptor(fd_.get()); error != 0) return IoError("sync", path_, error);
+    return Status();
+  }
+
   Status Stored(uint64_t /*begin*/, uint64_t /*end*/) override { return StoreStatus(); }
 
   Status Prepare(uint64_t begin, uint64_t end) override {
@@ -443,7 +448,10 @@ class PosixFileLock final : public FileLock {
   PosixFileLock(int fd, HeldLocks* held) : fd_(fd), pid_(::getpid()), held_(held) { held_->Add(fd_); }
   ~PosixFileLock() override {
     // In a forked child the descriptor is closed and its number may be another file's.
-    if (::getpid() == pid_ && held_->Remove(fd_)) ::close(fd_);
+    if (::getpid() != pid_ || !held_->Remove(fd_)) return;
+    // Given up by name: a child that another thread is just starting may share the open file until its exec.
+    ::flock(fd_, LOCK_UN);
+    ::close(fd_);
   }
 
  private:

@@ -138,13 +138,12 @@ class MemMappedFile final : public MappedFile {
   Status Sync(uint64_t begin, uint64_t end) override {
     const Lock lock(state_->mutex);
     if (begin > end || end > size_) return OutOfRange(begin, end);
-    const MemOperation operation(state_.get(), "msync", path_);
-    if (operation.fails()) lost_ = true;
-    if (operation.succeeds() && !lost_) {
-      file_->saved.Resize(file_->now.size());
-      file_->saved.CopyFrom(file_->now, begin, end);
-    }
-    return operation.status();
+    return SyncLocked("msync", begin, end);
+  }
+
+  Status SyncWritten() override {
+    const Lock lock(state_->mutex);
+    return SyncLocked("fdatasync", 0, size_);
   }
 
   Status Prepare(uint64_t begin, uint64_t end) override {
@@ -176,6 +175,16 @@ class MemMappedFile final : public MappedFile {
   }
 
  private:
+  Status SyncLocked(const char* what, uint64_t begin, uint64_t end) {
+    const MemOperation operation(state_.get(), what, path_);
+    if (operation.fails()) lost_ = true;
+    if (operation.succeeds() && !lost_) {
+      file_->saved.Resize(file_->now.size());
+      file_->saved.CopyFrom(file_->now, begin, end);
+    }
+    return operation.status();
+  }
+
   // The crash comes upon a change of these bytes, which were as in `before`.
   void Tear(const MemBytes& before, uint64_t offset, uint64_t n) {
     file_->torn = MemFile::Torn{offset, std::string(before.view().substr(offset, n))};

@@ -51,18 +51,16 @@ class ScanStream {
     return StreamToCapsule(stream);
   }
 
-  // (schema, array) of the next batch, or None: less to set up than a stream, and
-  // Python sees to signals and raises the exact error between batches.
-  py::object NextBatch() {
+  // Where the next batch is, for the caller to import before the next call, or 0: less to set up
+  // than a stream, and Python sees to signals and raises the exact error between batches.
+  uintptr_t NextArray() {
     state_->taken = true;
-    auto array = std::make_unique<ArrowArray>();
+    state_->ReleaseArray();
     Result<bool> more = [&] {
       const GilRelease release;
-      return state_->Next(array.get());
+      return state_->Next(&state_->array);
     }();
-    if (!Unwrap(std::move(more))) return py::none();
-    py::capsule values = ArrayToCapsule(array.release());
-    return py::make_tuple(SchemaCapsule(), std::move(values));
+    return Unwrap(std::move(more)) ? reinterpret_cast<uintptr_t>(&state_->array) : 0;
   }
 
   py::capsule SchemaCapsule() const {
@@ -81,9 +79,17 @@ class ScanStream {
           exporter(snapshot->core().schema, snapshot->core().interners, std::move(projection),
                    std::move(sequence_name)),
           scanner(MakeScanner(std::move(snapshot), std::move(spec))) {}
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+    ~State() { ReleaseArray(); }
+
+    void ReleaseArray() {
+      if (array.release != nullptr) array.release(&array);
+    }
 
     Result<bool> Next(ArrowArray* out) {
-      SEGUE_RETURN_IF_ERROR(error = store->CheckProcess());
+      SEGUE_RETURN_IF_ERROR(store->CheckProcess());
+      SEGUE_RETURN_IF_ERROR(error);  // rows were lost with it: what follows is not the scan's result
       ColumnBatch batch;
       Result<bool> more = scanner->Next(&batch);
       if (more.ok() && *more) {
@@ -99,6 +105,7 @@ class ScanStream {
     std::unique_ptr<Scanner> scanner;  // and with it the snapshot, from which the exporter borrows
     Status error;
     bool taken = false;
+    ArrowArray array{};  // of NextArray, until it is imported
   };
 
   std::shared_ptr<State> state_;
@@ -193,7 +200,7 @@ StoreOptions OptionsFrom(const std::string& durability, bool read_only, const py
     if (name == "wal_bytes") {
       options.wal_bytes = value.cast<uint64_t>();
     } else if (name == "memtable_bytes") {
-      options.memtable_bytes = value.cast<uint64_t>();
+      options.memtable_bytes = std::max<uint64_t>(value.cast<uint64_t>(), 1);
     } else if (name == "sync_interval_ms") {
       options.sync_interval_ms = value.cast<uint32_t>();
     } else if (name == "window_rows") {
@@ -386,7 +393,8 @@ void BindEvents(py::module_& m) {
           "__arrow_c_stream__", [](ScanStream& self, const py::object&) { return self.ToCapsule(); },
           py::arg("requested_schema") = py::none())
       .def("__arrow_c_schema__", &ScanStream::SchemaCapsule)
-      .def("next_batch", &ScanStream::NextBatch, "The next batch as (schema, array) capsules; None at the end.")
+      .def("next_array", &ScanStream::NextArray,
+           "The address of the next batch, an ArrowArray to be imported before the next call; 0 at the end.")
       .def("raise_error", &ScanStream::RaiseError, "Raises the error that ended the stream, if one did.");
 
   py::class_<PySnapshot>(m, "Snapshot", "An event store as of one sequence number.")

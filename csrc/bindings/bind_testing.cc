@@ -127,6 +127,8 @@ void BindFiles(py::module_& m) {
       .def(
           "sync", [](MappedFile& f, uint64_t begin, uint64_t end) { Check(f.Sync(begin, end)); }, NoGil())
       .def(
+          "sync_written", [](MappedFile& f) { Check(f.SyncWritten()); }, NoGil())
+      .def(
           "prepare", [](MappedFile& f, uint64_t begin, uint64_t end) { Check(f.Prepare(begin, end)); }, NoGil())
       .def_property_readonly("size", &MappedFile::size);
   py::class_<HeldLock>(m, "FileLock").def("release", [](HeldLock& held) { held.lock.reset(); });

@@ -118,6 +118,10 @@ class GatedEnv final : public Env {
       gate_->Pass(behind_->path());
       return behind_->Sync(begin, end);
     }
+    Status SyncWritten() override {
+      gate_->Pass(behind_->path());
+      return behind_->SyncWritten();
+    }
     Status Prepare(uint64_t begin, uint64_t end) override { return behind_->Prepare(begin, end); }
     Status Stored(uint64_t begin, uint64_t end) override { return behind_->Stored(begin, end); }
     const std::string& path() const override { return behind_->path(); }

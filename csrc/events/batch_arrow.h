@@ -3,7 +3,7 @@
 // Thread safety: AppendArrow is a pure function apart from the interners, which
 // may gain strings. An ArrowExporter belongs to one thread at a time.
 // Ownership: an ArrowExporter borrows its StoreSchema and Interners. The arrays
-// it exports stand alone: they keep the batch alive, and copy dictionary strings.
+// it exports stand alone: they keep the batch alive, and copies of the dictionary strings.
 #pragma once
 
 #include <cstdint>

@@ -20,12 +20,7 @@ std::shared_ptr<const std::vector<uint8_t>> Pack(const RawVector<uint8_t>& bytes
   return bits;
 }
 
-struct Strings {
-  std::vector<int32_t> offsets;
-  std::string bytes;
-};
-
-std::shared_ptr<const ExportColumn> Own(std::shared_ptr<Strings> strings) {
+std::shared_ptr<const ExportColumn> Own(std::shared_ptr<const StringBuffers> strings) {
   auto column = std::make_shared<ExportColumn>();
   column->offsets = strings->offsets.data();
   column->values = strings->bytes.data();
@@ -40,14 +35,10 @@ Result<std::shared_ptr<const ExportColumn>> OwnCopies(const std::string& name,
   if (total > kMaxBytes) {
     return Status::Invalid("column '" + name + "' has 2 GiB of distinct strings or more in one batch");
   }
-  auto strings = std::make_shared<Strings>();
+  auto strings = std::make_shared<StringBuffers>();
   strings->bytes.reserve(total);
   strings->offsets.reserve(values.size() + 1);
-  strings->offsets.push_back(0);
-  for (const std::string_view value : values) {
-    strings->bytes.append(value);
-    strings->offsets.push_back(static_cast<int32_t>(strings->bytes.size()));
-  }
+  for (const std::string_view value : values) strings->Add(value);
   return Own(std::move(strings));
 }
 
@@ -119,17 +110,16 @@ Status ArrowExporter::ExportData(const StoreColumn& column, ColumnData* data, si
       out->dictionary_length = static_cast<int64_t>(used.size());
       SEGUE_ASSIGN_OR_RETURN(out->dictionary, OwnCopies(name, used));
     } else {
-      if (dictionary->size != size) {
-        auto strings = std::make_shared<Strings>();
-        interner->Export(size, &strings->offsets, &strings->bytes);
-        if (strings->bytes.size() > kMaxBytes) {
+      if (dictionary->size < size) {
+        auto strings = interner->Buffers();
+        if (strings == nullptr) {
           return Status::Invalid("column '" + name +
                                  "' has 2 GiB of distinct strings or more; make it a string column");
         }
+        dictionary->size = static_cast<int32_t>(strings->size());
         dictionary->strings = Own(std::move(strings));
-        dictionary->size = size;
       }
-      out->dictionary_length = size;
+      out->dictionary_length = dictionary->size;
       out->dictionary = dictionary->strings;
     }
   } else if (column.field.type.id == TypeId::kDictionary) {  // in the key, held as bytes

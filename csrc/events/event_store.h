@@ -243,6 +243,7 @@ class EventStore {
   // All with mutex_ held.
   Status MakeRoomLocked(std::unique_lock<std::mutex>* lock, size_t payload);
   void SealMemtableLocked();
+  void RequestMergeLocked();
   Status WaitForRoomLocked(std::unique_lock<std::mutex>* lock);
   void PaceLocked(std::unique_lock<std::mutex>* lock);
   std::vector<MemtableView> ViewsLocked() const;
@@ -280,6 +281,7 @@ class EventStore {
   std::vector<RetiredWal>::iterator FreeLogLocked();
   void DropStandbyLocked();
   bool StandbyDueLocked();
+  void AwaitStandbyLocked(std::unique_lock<std::mutex>* lock);
   std::vector<std::string> SurplusLogsLocked();
   void StandbyLoop();
 
@@ -323,6 +325,7 @@ class EventStore {
   uint64_t next_generation_ = 1;          // of the log that is made next
   bool making_standby_ = false;           // has that generation, too: no other log may be made
   bool standby_failed_ = false;           // for this memtable
+  int standby_wanted_ = 0;                // by flushes that are asked for and wait for it
   bool half_full_ = false;                // memtable_ or wal_
   bool rotates_ = false;                  // a memtable was sealed since open
   std::deque<Immutable> immutables_;
@@ -344,6 +347,7 @@ class EventStore {
   std::condition_variable flush_cv_;  // work for the flush thread
   std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be
   std::condition_variable merge_cv_;
+  uint64_t merge_requests_ = 0;  // the active memtable had work for the thread that merges
   std::condition_variable interval_cv_;
   std::condition_variable log_cv_;         // a log was made, or work for the thread that makes them
   std::condition_variable compaction_cv_;  // tables changed, or what is wanted of the compaction thread

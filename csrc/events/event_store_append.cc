@@ -15,8 +15,12 @@ namespace {
 // cost every read by key a look each.
 constexpr size_t kBatchRows = 64;
 
-// Of one batch, packed: with the rest of a memtable it must stay below 4 GiB, which is what offsets of strings reach.
-constexpr uint64_t kMaxBatchBytes = uint64_t{2} << 30;
+// A batch of few rows whose strings make it larger than this, each row with its own, is kept as a batch all the same.
+constexpr size_t kMaxPackedBytes = size_t{1} << 20;
+
+// Of one event or batch, packed: with what else a batch of a scan holds it must stay below 2 GiB, and with the
+// rest of a memtable below 4 GiB, which is what offsets of strings reach in Arrow and here.
+constexpr uint64_t kMaxRecordBytes = uint64_t{1} << 30;
 
 // When flushes fall behind, the last waiting memtable fills no faster than the
 // oldest one drains, once this part of it is full; one append waits no longer than that.
@@ -38,6 +42,7 @@ void EventStore::SealMemtableLocked() {
   rotates_ = true;
   standby_failed_ = false;
   flush_cv_.notify_all();
+  log_cv_.notify_all();
 }
 
 Status EventStore::WaitForRoomLocked(std::unique_lock<std::mutex>* lock) {
@@ -100,14 +105,23 @@ Status EventStore::AppendRecordLocked(WalRecordType type, uint32_t rows, std::st
   return {};
 }
 
+void EventStore::RequestMergeLocked() {
+  ++merge_requests_;
+  merge_cv_.notify_one();
+}
+
 Result<uint64_t> EventStore::AddRowLocked(std::string_view key, int64_t time, std::string_view row) {
   SEGUE_RETURN_IF_ERROR(AppendRecordLocked(WalRecordType::kRows, 1, row));
-  if (memtable_->AddRow(key, time, last_seq_, row)) merge_cv_.notify_one();
+  if (memtable_->AddRow(key, time, last_seq_, row)) RequestMergeLocked();
   return last_seq_;
 }
 
 Result<uint64_t> EventStore::AppendRow(std::string_view row, bool acknowledge) {
   SEGUE_RETURN_IF_ERROR(CheckWritable());
+  if (row.size() > kMaxRecordBytes) {
+    return Status::Invalid("an event of " + std::to_string(row.size()) + " bytes; one may take " +
+                           std::to_string(kMaxRecordBytes));
+  }
   std::string key;
   const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
   core_->format.EncodeRowKey(bytes, &key);
@@ -123,6 +137,7 @@ Result<uint64_t> EventStore::AppendRow(std::string_view row, bool acknowledge) {
 
 uint64_t EventStore::TryAppendRow(std::string_view row) {
   if (ForkGeneration() != fork_ || options_.read_only || poisoned_.load(std::memory_order_acquire)) return 0;
+  if (row.size() > kMaxRecordBytes) return 0;
   std::string key;
   const auto* bytes = reinterpret_cast<const uint8_t*>(row.data());
   core_->format.EncodeRowKey(bytes, &key);
@@ -142,22 +157,20 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
   const size_t n = batch.rows;
   std::string payload;
   const uint64_t content_hash = EncodeBatch(core_->schema, core_->interners, batch, token, &payload);
-  if (payload.size() > kMaxBatchBytes) {
+  if (payload.size() > kMaxRecordBytes) {
     return Status::Invalid("a batch of " + std::to_string(n) + " rows takes " + std::to_string(payload.size()) +
-                           " bytes; one batch may take " + std::to_string(kMaxBatchBytes) + ": append it in parts");
+                           " bytes; one batch may take " + std::to_string(kMaxRecordBytes) + ": append it in parts");
   }
   const Token token_key = HashToken(token);
   std::shared_ptr<MemtableBatch> rows;
   std::string packed;
   std::vector<size_t> ends;
-  if (n >= kBatchRows) {
-    rows = std::make_shared<MemtableBatch>(core_->schema, std::move(batch));
-  } else {
-    for (size_t row = 0; row < n; ++row) {
-      core_->format.Pack(core_->interners, batch, row, &packed);
-      ends.push_back(packed.size());
-    }
+  // A row holds its strings itself, where a batch of any number of rows may have one string once.
+  for (size_t row = 0; row < n && n < kBatchRows && packed.size() < kMaxPackedBytes; ++row) {
+    core_->format.Pack(core_->interners, batch, row, &packed);
+    ends.push_back(packed.size());
   }
+  if (ends.size() < n) rows = std::make_shared<MemtableBatch>(core_->schema, std::move(batch));
 
   SequenceRange range{};
   {
@@ -191,7 +204,7 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
           work |= memtable_->AddRow(key, core_->format.TimeAt(bytes), range.first + row, one);
         }
       }
-      if (work) merge_cv_.notify_one();
+      if (work) RequestMergeLocked();
       if (!token.empty()) {
         const TokenEntry entry{token_key.first, token_key.second, content_hash, range.first, range.last};
         tokens_.emplace(token_key, entry);

@@ -226,12 +226,12 @@ void EventStore::MergeLoop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     std::shared_ptr<Memtable> memtable = memtable_;
-    const Memtable* const seen = memtable.get();
+    const uint64_t seen = merge_requests_;
     lock.unlock();
     const bool merged = memtable->MergeOnce();
     memtable.reset();  // not held while this thread waits: it may be the last to hold it
     lock.lock();
-    if (!merged && !stop_ && memtable_.get() == seen) merge_cv_.wait(lock);
+    if (!merged) merge_cv_.wait(lock, [&] { return stop_ || merge_requests_ != seen; });
   }
 }
 
@@ -239,6 +239,10 @@ Status EventStore::Flush() {
   SEGUE_RETURN_IF_ERROR(CheckWritable());
   std::unique_lock lock(mutex_);
   if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
+  if (memtable_->rows() > 0 && commits()) {
+    AwaitStandbyLocked(&lock);
+    if (closed_) return Status::Closed("event table '" + core_->dir + "' was closed during a flush");
+  }
   flush_error_ = Status();
   if (memtable_->rows() > 0) SealMemtableLocked();
   if (immutables_.empty()) return {};

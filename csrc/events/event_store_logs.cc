@@ -101,7 +101,9 @@ void EventStore::DropStandbyLocked() {
 }
 
 bool EventStore::StandbyDueLocked() {
-  if (closed_ || standby_ || standby_failed_ || poisoned_.load(std::memory_order_acquire)) return false;
+  if (closed_ || standby_ || standby_failed_) return false;
+  if (standby_wanted_ > 0) return true;
+  if (poisoned_.load(std::memory_order_acquire)) return false;
   if (FreeLogLocked() != retired_wals_.end()) return half_full_ || rotates_;
   return half_full_ && immutables_.empty();  // a flush under way frees one
 }
@@ -130,10 +132,20 @@ void EventStore::StandbyLoop() {
   }
 }
 
-// What a burst of events left: writers that have room need no more than one log in reserve.
+// Has the next log made before a flush that is asked for takes the one in use: who asks can wait, but
+// not those who append meanwhile. Releases the lock.
+void EventStore::AwaitStandbyLocked(std::unique_lock<std::mutex>* lock) {
+  ++standby_wanted_;
+  log_cv_.notify_all();
+  log_cv_.wait(*lock, [this] { return !making_standby_ && (stop_ || closed_ || standby_ || standby_failed_); });
+  --standby_wanted_;
+}
+
+// What a burst of events left: writers that have room need no more than one log in use, or to be so with the
+// next event, and one in reserve.
 std::vector<std::string> EventStore::SurplusLogsLocked() {
   std::vector<std::string> surplus;
-  const size_t kept = standby_ || making_standby_ ? 0 : 1;
+  const size_t kept = wal_ && (standby_ || making_standby_) ? 0 : 1;
   while (immutables_.empty() && retired_wals_.size() > kept && retired_wals_.front().mapping.expired()) {
     surplus.push_back(std::move(retired_wals_.front().path));
     retired_wals_.erase(retired_wals_.begin());

@@ -33,6 +33,9 @@ Status EventStore::Recover(const OpenPoll& poll) {
   memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);
   next_generation_ = manifest_.wal_floor;
   last_seq_ = manifest_.flushed_seq;
+  // Whoever wrote the manifest may have ended before its name was durable: what it says to be
+  // of no use any more is needed until then.
+  SEGUE_RETURN_IF_ERROR(core_->env->SyncDir(core_->dir));
   SEGUE_RETURN_IF_ERROR(RecoverTables());
   SEGUE_RETURN_IF_ERROR(ReplayWals(poll));
   // Only now: during replay last_seq_ says what is there, not what was published.

@@ -1,5 +1,6 @@
 #include "events/interner.h"
 
+#include <limits>
 #include <mutex>
 
 namespace segue {
@@ -9,6 +10,7 @@ int32_t Interner::InternLocked(std::string_view value) {
   if (found != codes_.end()) return found->second;
   const auto code = static_cast<int32_t>(strings_.size());
   strings_.emplace_back(value);
+  bytes_ += value.size();
   codes_.emplace(strings_.back(), code);
   return code;
 }
@@ -63,15 +65,25 @@ int32_t Interner::size() const {
   return static_cast<int32_t>(strings_.size());
 }
 
-void Interner::Export(int32_t n, std::vector<int32_t>* offsets, std::string* bytes) const {
-  const std::shared_lock lock(mutex_);
-  offsets->clear();
-  bytes->clear();
-  offsets->push_back(0);
-  for (int32_t i = 0; i < n; ++i) {
-    bytes->append(strings_[static_cast<size_t>(i)]);
-    offsets->push_back(static_cast<int32_t>(bytes->size()));
+std::shared_ptr<const StringBuffers> Interner::Buffers() const {
+  constexpr size_t kMostBytes = std::numeric_limits<int32_t>::max();
+  constexpr size_t kKeptBytes = size_t{1} << 20;
+  auto made = std::make_shared<StringBuffers>();
+  size_t memory = 0;
+  {
+    const std::shared_lock lock(mutex_);
+    if (buffers_ != nullptr && buffers_->size() == strings_.size()) return buffers_;
+    if (bytes_ > kMostBytes) return nullptr;
+    made->bytes.reserve(bytes_);
+    made->offsets.reserve(strings_.size() + 1);
+    for (const std::string& value : strings_) made->Add(value);
+    memory = bytes_ + made->offsets.capacity() * sizeof(int32_t);
   }
+  if (memory <= kKeptBytes) {
+    const std::unique_lock lock(mutex_);
+    buffers_ = made;
+  }
+  return made;
 }
 
 }  // namespace segue

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/crc32c.h"
+#include "base/process.h"
 #include "events/block_encoding.h"
 #include "events/skiplist.h"
 
@@ -84,6 +85,7 @@ SstReader::SstReader(std::string path, SstResources resources, const StoreSchema
       resources_(std::move(resources)),
       schema_(schema),
       interners_(interners),
+      fork_(ForkGeneration()),
       code_maps_(schema->columns.size()) {
   int next = 0;
   for (const StoreColumn& column : schema->columns) dictionary_of_.push_back(column.coded ? next++ : -1);
@@ -91,6 +93,8 @@ SstReader::SstReader(std::string path, SstResources resources, const StoreSchema
 }
 
 SstReader::~SstReader() {
+  // A forked child has the locks as they were: a thread that it does not have may hold one for ever.
+  if (ForkGeneration() != fork_) return;
   if (resources_.cache) resources_.cache->EraseTable(cache_table_);
   resources_.files->Close(path_);
 }

@@ -146,6 +146,7 @@ class SstReader {
   const SstResources resources_;
   const StoreSchema* schema_;
   const Interners* interners_;
+  const uint64_t fork_;  // its ForkGeneration
   uint64_t cache_table_ = 0;
   std::vector<int> dictionary_of_;  // column -> place in footer.dictionaries, or -1
   Parts parts_;

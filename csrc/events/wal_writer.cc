@@ -68,7 +68,7 @@ Result<std::unique_ptr<WalWriter>> WalWriter::Create(Env* env, const std::string
     FillHeader(page, header, capacity);
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> unnamed, env->NewMappedFile(temporary, capacity));
     SEGUE_RETURN_IF_ERROR(unnamed->Write(0, {View(page, sizeof(page))}));
-    SEGUE_RETURN_IF_ERROR(unnamed->Sync(0, kWalHeaderSize));
+    SEGUE_RETURN_IF_ERROR(unnamed->SyncWritten());
   }
   SEGUE_RETURN_IF_ERROR(env->Rename(temporary, path));
   SEGUE_RETURN_IF_ERROR(env->SyncDir(DirName(path)));
@@ -133,7 +133,10 @@ Status WalWriter::Append(WalRecordType type, uint64_t first_seq, uint32_t count,
     std::memset(record + sizeof(head) + payload.size(), 0, padding);
     StoreWord(record, first_word);
     if (!image_) {
-      if (Status status = file_->Stored(begin, begin + size); !status.ok()) return Fail(std::move(status));
+      if (Status status = file_->Stored(begin, begin + size); !status.ok()) {
+        StoreWord(record, 0);  // refused: no recovery may find it, wherever its page went
+        return Fail(std::move(status));
+      }
     }
   }
   end_.store(begin + size, std::memory_order_release);
@@ -172,8 +175,7 @@ Status WalWriter::SyncLocked(uint64_t upto) {
     }
     written_ = end;
   }
-  // From 0, so that the note of the sync before goes along; clean pages cost nothing.
-  if (Status status = file_->Sync(0, end); !status.ok()) return Fail(std::move(status));
+  if (Status status = SyncFile(end); !status.ok()) return Fail(std::move(status));
   if (Status status = StoreNote(end); !status.ok()) return Fail(std::move(status));
   synced_.store(end, std::memory_order_release);
   if (const uint64_t whole = end / kDiscardBytes * kDiscardBytes; image_ && whole > discarded_) {
@@ -187,9 +189,12 @@ Status WalWriter::Seal() {
   const std::lock_guard lock(sync_mutex_);
   if (failed_.load(std::memory_order_acquire)) return status();
   SEGUE_RETURN_IF_ERROR(SyncLocked(end_offset()));
-  if (Status status = file_->Sync(0, kWalHeaderSize); !status.ok()) return Fail(std::move(status));
+  if (Status status = SyncFile(kWalHeaderSize); !status.ok()) return Fail(std::move(status));
   return Status();
 }
+
+// From 0, so that the note of the sync before goes along; clean pages cost nothing.
+Status WalWriter::SyncFile(uint64_t end) { return image_ ? file_->SyncWritten() : file_->Sync(0, end); }
 
 Status WalWriter::Fail(Status status) {
   const std::lock_guard lock(status_mutex_);

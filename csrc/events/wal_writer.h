@@ -76,6 +76,7 @@ class WalWriter {
 
   Status PrepareStores(uint64_t begin, uint64_t end);
   Status SyncLocked(uint64_t upto);
+  Status SyncFile(uint64_t end);
   Status StoreNote(uint64_t synced_to);
   Status Fail(Status status);
 

@@ -16,9 +16,9 @@ class ScanStream:
     """
     def __arrow_c_schema__(self) -> typing_extensions.CapsuleType: ...
     def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType: ...
-    def next_batch(self) -> typing.Any:
+    def next_array(self) -> int:
         """
-        The next batch as (schema, array) capsules; None at the end.
+        The address of the next batch, an ArrowArray to be imported before the next call; 0 at the end.
         """
     def raise_error(self) -> None:
         """

@@ -24,7 +24,7 @@ import decimal as _decimal
 import operator as _operator
 
 from segue import _engine
-from segue.errors import SchemaError
+from segue.errors import InvalidError, SchemaError
 
 cdef extern from "bindings/row_api.h":
     ctypedef struct SegueRowApi:
@@ -61,6 +61,8 @@ cdef extern from "Python.h":
     object PyCFunction_New(PyMethodDef* definition, object self)
 
 import_datetime()
+
+cdef Py_ssize_t _MOST_BYTES = 1 << 30  # of one event
 
 # TypeId of csrc/base/schema.h: persistent values.
 cdef enum:
@@ -335,6 +337,8 @@ cdef class RowAppender:
         return 0
 
     cdef int _bytes(self, const char* data, Py_ssize_t size, uint32_t offset, RowBuffer* row) except -1:
+        if size > _MOST_BYTES - <Py_ssize_t>row.size():
+            raise InvalidError(f"an event of more than {_MOST_BYTES} bytes; split its strings over several events")
         cdef uint32_t start = <uint32_t>row.size()
         cdef uint32_t length = <uint32_t>size
         row.Append(data, <size_t>size)

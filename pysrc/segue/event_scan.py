@@ -24,10 +24,15 @@ class Scan:
     """
 
     def __init__(
-        self, open_stream: Callable[[], Any], what: str, transform: Callable[[Any], Any] | None = None
+        self,
+        open_stream: Callable[[], Any],
+        what: str,
+        schema: pa.Schema | None = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> None:
         self._open = open_stream
         self._what = what
+        self._schema = schema
         self._transform = transform
 
     def __repr__(self) -> str:
@@ -70,8 +75,10 @@ class Scan:
 
         source = self._open()
         if self._transform is None:
-            while (batch := source.next_batch()) is not None:
-                yield pa.RecordBatch._import_from_c_capsule(*batch)
+            schema = self._schema or pa.schema(source)
+            # To import a schema with each batch would cost more than a batch of few rows.
+            while address := source.next_array():
+                yield pa.RecordBatch._import_from_c(address, schema)
             return
         try:
             yield from self._transform(pa.RecordBatchReader.from_stream(source))
@@ -152,7 +159,7 @@ class Snapshot:
             def stream() -> Any:
                 return self._native.scan(encoded, low, high, indices, descending, limit, 0, None, "")
 
-            return Scan(stream, what)
+            return Scan(stream, what, events.schema if columns is None else None)
         return self._scan_ordered(low, high, indices, descending, limit, what)
 
     def _scan_ordered(
@@ -195,7 +202,7 @@ class Snapshot:
 
             return pa.RecordBatchReader.from_batches(schema, cut())
 
-        return Scan(stream, what, sort)
+        return Scan(stream, what, transform=sort)
 
     def scan_sequences(
         self, after: int, upto: int, columns: Sequence[str] | None = None, sequence_column: str | None = None

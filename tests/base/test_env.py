@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -116,6 +117,7 @@ def test_mapped_bytes_reach_the_file(place: tuple[Any, str]) -> None:
     mapped.sync(4090, 4102)
     mapped.sync(0, 10_000)
     mapped.sync(10_000, 10_000)
+    mapped.sync_written()
     with pytest.raises(errors.InvalidError):
         mapped.sync(0, 10_001)
     with pytest.raises(errors.InvalidError):
@@ -288,6 +290,24 @@ def test_a_forked_child_holds_no_lock(tmp_path: Path) -> None:
         testing.posix_env().lock_file(str(tmp_path / "LOCK")).release()
     finally:
         os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "_Fork"), reason="needs a fork that runs no handlers")
+def test_a_lock_given_up_is_free_while_a_child_is_being_started(tmp_path: Path) -> None:
+    """Such a child has a copy of the descriptor until it executes its program."""
+    env, path = testing.posix_env(), str(tmp_path / "LOCK")
+    lock = env.lock_file(path)
+    child = ctypes.PyDLL(None)._Fork()
+    if child == 0:
+        signal.pause()
+    try:
+        with pytest.raises(errors.LockedError):
+            env.lock_file(path)
+        lock.release()
+        env.lock_file(path).release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_stores_survive_a_killed_process(tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ STEPS: list[tuple[str, Step]] = [
     ("prepare x/m", lambda env, h: h["m"].prepare(0, 4096)),
     ("store x/m", lambda env, h: h["m"].store(0, b"x")),
     ("write x/m", lambda env, h: h["m"].write(0, b"x", b"y")),
+    ("fdatasync x/m", lambda env, h: h["m"].sync_written()),
 ]
 
 
@@ -289,7 +290,7 @@ def test_after_the_crash_everything_fails(at: int) -> None:
             step(env, handles)
             continue
         opened = ("f" in handles or number < 4 or number == 6) and (
-            "m" in handles or number not in (9, 11, 12, 13)
+            "m" in handles or number not in (9, 11, 12, 13, 14)
         )
         if number > at and opened:
             with pytest.raises(errors.StorageError) as caught:

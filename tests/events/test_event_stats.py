@@ -145,18 +145,19 @@ def test_errors_of_merges_and_removals_are_logged_and_forgotten(caplog: pytest.L
 
     operations, messages = merge(0)
     assert messages == []
-    told = {}
-    for back in (0, 18, 20, 22):  # the last one is a removal, the 16 before it are, too
+    told: set[str] = set()
+    # The last one is a removal, the 16 before it are, too. Some fail the log that is made ahead, without a word.
+    for back in (0, *range(18, 40)):
         _, messages = merge(operations - back)
-        told |= dict.fromkeys(message.rpartition("; ")[2] for message in messages)
-        assert len(messages) == 1, messages
-        assert "event table '/t': " in messages[0]
-        if "tables stay" in messages[0]:
+        assert len(messages) <= 1, messages
+        assert all("event table '/t': " in message for message in messages)
+        told.update(message.rpartition("; ")[2] for message in messages)
+        if len(told) == 2:
             break
-    assert list(told) == [
+    assert told == {
         "the file takes space until it can be removed",
         "the tables stay as they are, and the merge is tried again",
-    ]
+    }
 
 
 # ---- append_async ----

@@ -638,6 +638,51 @@ def test_long_strings_in_memory_come_in_several_batches(tmp_path):
         assert max(sizes) * 65536 < 128 << 20
 
 
+def test_an_event_that_is_too_large_is_refused_and_changes_nothing(tmp_path):
+    with Events.create(tmp_path / "t", "t", CLICKS, "user", "at", durability="os") as events:
+        with pytest.raises(InvalidError, match="an event of more than 1073741824 bytes"):
+            events.append(1, "x" * (1 << 30), 1)
+        events.append(2, "short", 2)
+        assert events.scan().to_arrow()["user"].to_pylist() == [2]
+
+
+def test_few_rows_do_not_each_keep_a_long_string_of_theirs(tmp_path):
+    schema = pa.schema(
+        {"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.dictionary(pa.int32(), pa.string())}
+    )
+    rows, size = 63, 1 << 20
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os") as events:
+        events.append_batch({"k": range(rows), "at": [0] * rows, "s": ["x" * 100] * rows})
+        assert events.stats().skiplist_rows == rows
+        events.append_batch({"k": range(rows), "at": [1] * rows, "s": ["x" * size] * rows})
+        assert events.stats().memtable_bytes < 8 * size
+        got = events.scan(since=1).to_arrow()
+        assert got["k"].to_pylist() == list(range(rows))
+        assert set(map(len, got["s"].to_pylist())) == {size}
+
+
+@pytest.mark.parametrize("key", [None, 1])
+def test_a_scan_that_failed_does_not_go_on_without_the_rows_it_lost(tmp_path, key):
+    options = {"background_compaction": False}
+    with Events.create(
+        tmp_path / "t", "t", CLICKS, "user", "at", durability="os", _options=options
+    ) as events:
+        for first in (0, 10, 20):
+            events.append_batch({"user": [1] * 10, "at": range(first, first + 10), "page": ["p"] * 10})
+            events.flush()
+        _, damaged, _ = sorted((tmp_path / "t").glob("*.sst"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:8] + bytes(byte ^ 0xFF for byte in whole[8:60]) + whole[60:])
+        reader = events.scan(key=key).to_reader()
+        with pytest.raises(OSError, match="checksum"):
+            reader.read_all()
+        damaged.write_bytes(whole)
+        for _ in range(2):
+            with pytest.raises(OSError, match="checksum"):
+                reader.read_next_batch()
+        assert events.scan(key=key).to_arrow().num_rows == 30
+
+
 def test_reads_of_a_key_with_large_values_come_in_pieces(tmp_path):
     schema = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "blob": pa.binary()})
     size, n = 20 << 20, 9

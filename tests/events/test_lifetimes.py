@@ -199,6 +199,44 @@ def in_child(use: Callable[[], Any]) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_lets_go_of_replaced_tables_that_threads_of_its_parent_read(tmp_path: Path) -> None:
+    options = {"background_compaction": False, "block_rows": 64, "cache_bytes": 1 << 20}
+    with Events.create(
+        tmp_path / "t", "t", SCHEMA, "user", "at", durability="os", _options=options
+    ) as events:
+        for user in (-1, 1):
+            for _ in range(2):
+                events.append_batch({"user": [user] * 5000, "page": ["p"] * 5000, "at": range(5000)})
+                events.flush()
+        snapshot = events.snapshot()
+        events.compact()
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                for _ in events.scan(key=-1).batches():
+                    pass
+
+        def let_go() -> None:
+            nonlocal snapshot
+            snapshot.close()
+            del snapshot
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(30):
+                assert in_child(let_go) == "None"
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert snapshot.scan().to_arrow().num_rows == 20_000
+        snapshot.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_every_operation_in_a_forked_child(clicks: Events) -> None:
     fill(clicks, 10_000)
     snapshot = clicks.snapshot()

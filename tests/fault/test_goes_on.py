@@ -27,7 +27,7 @@ OPTIONS = {
     "background_compaction": False,
 }
 # One that fails is the end of a log, as what was written before may be lost.
-LOG_OPERATIONS = ("msync", "write", "store", "prepare")
+LOG_OPERATIONS = ("msync", "fdatasync", "write", "store", "prepare")
 
 
 def columns(rows: list[tuple[int, int]]) -> dict[str, list]:
