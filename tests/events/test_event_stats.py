@@ -146,7 +146,7 @@ def test_errors_of_merges_and_removals_are_logged_and_forgotten(caplog: pytest.L
     operations, messages = merge(0)
     assert messages == []
     told: set[str] = set()
-    # The last one is a removal, the 16 before it are, too. Some fail the log that is made ahead, without a word.
+    # The last one is a removal, the 16 before it are, too. Some fail the log made ahead, without a word.
     for back in (0, *range(18, 40)):
         _, messages = merge(operations - back)
         assert len(messages) <= 1, messages
