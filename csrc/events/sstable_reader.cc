@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/crc32c.h"
 #include "base/process.h"
+#include "base/utf8.h"
 #include "events/block_encoding.h"
 #include "events/skiplist.h"
 
@@ -207,7 +208,11 @@ Status SstReader::ReadStrings(size_t column, std::string* bytes, std::vector<std
   SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
   SEGUE_RETURN_IF_ERROR(ReadSection(*file, dictionary.section, "dictionary", bytes));
   const Status status = DecodeStrings(*bytes, dictionary.entries, strings);
-  return status.ok() ? status : Damaged(dictionary.section.offset, status.message());
+  if (!status.ok()) return Damaged(dictionary.section.offset, status.message());
+  for (const std::string_view string : *strings) {
+    if (!IsUtf8(string)) return Damaged(dictionary.section.offset, "a dictionary's string is not UTF-8");
+  }
+  return Status();
 }
 
 Status SstReader::ReadCodes(size_t column, const std::vector<int32_t>** codes) const {
@@ -254,6 +259,20 @@ Status SstReader::VerifyZoneMap(size_t block, const ColumnBatch& rows) const {
   return Status();
 }
 
+// A read relies on the checksum; this finds what a wrong writer may have put behind it.
+Status SstReader::VerifyText(size_t block, const ColumnBatch& rows) const {
+  for (size_t c = 0; c < schema_->columns.size(); ++c) {
+    const StoreColumn& column = schema_->columns[c];
+    if (column.width != 0 || column.field.type.id == TypeId::kBinary) continue;
+    for (size_t row = 0; row < rows.rows; ++row) {
+      if (IsUtf8(rows.columns[c].Bytes(row))) continue;
+      return Damaged(parts_.blocks[block].offset + ChunkBegin(block, c),
+                     ChunkName(c) + " has a string that is not UTF-8 in block " + std::to_string(block));
+    }
+  }
+  return Status();
+}
+
 Status SstReader::Verify() const {
   Parts again;
   {
@@ -270,6 +289,7 @@ Status SstReader::Verify() const {
   for (size_t block = 0; block < parts_.blocks.size(); ++block) {
     SEGUE_RETURN_IF_ERROR(ReadBlock(block, {}, &rows));
     SEGUE_RETURN_IF_ERROR(VerifyZoneMap(block, rows));
+    SEGUE_RETURN_IF_ERROR(VerifyText(block, rows));
   }
   return Status();
 }

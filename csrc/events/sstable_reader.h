@@ -134,6 +134,7 @@ class SstReader {
                     std::vector<std::string_view>* views) const;
   Status CheckChunk(size_t block, size_t chunk, std::string_view bytes) const;
   Status VerifyZoneMap(size_t block, const ColumnBatch& rows) const;
+  Status VerifyText(size_t block, const ColumnBatch& rows) const;
   Status Damaged(uint64_t offset, const std::string& what) const;
 
   uint32_t ChunkBegin(size_t block, size_t chunk) const { return chunk == 0 ? 0 : ChunkEnd(block, chunk - 1); }

@@ -366,6 +366,29 @@ def test_damage_behind_good_checksums_never_crashes(tmp_path_factory, data):
         assert str(path) in str(error)  # noqa: PT017
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_text_that_is_none_is_found_behind_a_good_checksum(tmp_path, kind):
+    table = pa.table({"k": [1, 2], "t": pa.array([1, 2], TS), "s": pa.array(["wrong", "right"]).cast(kind)})
+    path = tmp_path / "a.sst"
+    testing.write_sstable(str(path), batch_of(table))
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"wrong")
+    whole[at] = 0xFF
+    # The chunk or section that it is in begins before it and ends behind it; one checksum fits.
+    original = path.read_bytes()
+    forged = 0
+    for begin in range(8, at + 1):
+        for end in range(at + 5, len(whole) - 3):
+            if testing.crc32c(original[begin:end]).to_bytes(4, "little") == whole[end : end + 4]:
+                whole[end : end + 4] = testing.crc32c(bytes(whole[begin:end])).to_bytes(4, "little")
+                forged += 1
+    assert forged == 1
+    path.write_bytes(whole)
+    with pytest.raises(CorruptionError, match="UTF-8") as caught:
+        testing.SstReader(str(path)).verify()
+    assert 0 < caught.value.offset <= at
+
+
 def test_many_threads_read_one_file(tmp_path):
     path = str(tmp_path / "a.sst")
     table = every_type(2000)
