@@ -30,6 +30,14 @@ class Disk:
         self.threads: list[threading.Thread] = []
         self.answers: list[Any] = []
 
+    def refuses(self) -> bool:
+        """Whether a close has begun; ``closed`` is true a moment earlier."""
+        try:
+            self.events.snapshot().close()
+        except ClosedError:
+            return True
+        return False
+
     @contextmanager
     def stuck(self) -> Iterator[None]:
         """Syncs do not return within."""
@@ -266,7 +274,7 @@ def test_closing_while_coroutines_wait(disk: Disk) -> None:
             between = asyncio.create_task(disk.events.append_async(3, 0))
             await until_async(lambda: disk.events.snapshot().sequence == 4)
             closing = asyncio.create_task(asyncio.to_thread(disk.events.close))
-            await until_async(lambda: disk.events.closed)
+            await until_async(disk.refuses)
             late = [asyncio.create_task(disk.events.append_async(n, 0)) for n in (4, 5)]
             for task in late:
                 with pytest.raises(ClosedError):
