@@ -80,17 +80,18 @@ std::pair<std::vector<std::string>, uint64_t> ReadWhileWriting(uint64_t rows, si
 // while another seeks that last one. How often it found something else.
 uint64_t SeekWhileWriting(uint64_t rows) {
   SkipList list;
+  const std::string key = KeyOf(1);
   const int64_t last = static_cast<int64_t>(rows) + 1;
-  list.Insert({}, last, rows + 1, {});
+  list.Insert(key, last, rows + 1, {});
   std::atomic<bool> done{false};
   uint64_t wrong = 0;
   std::thread reader([&] {
     while (!done.load(std::memory_order_relaxed)) {
-      const SkipList::Node* node = list.Seek({0, {}, last, 0});
+      const SkipList::Node* node = list.Seek({KeyPrefix(key), key, last, 0});
       wrong += node == nullptr || node->order.time != last;
     }
   });
-  for (uint64_t seq = 1; seq <= rows; ++seq) list.Insert({}, static_cast<int64_t>(seq), seq, {});
+  for (uint64_t seq = 1; seq <= rows; ++seq) list.Insert(key, static_cast<int64_t>(seq), seq, {});
   done.store(true, std::memory_order_relaxed);
   reader.join();
   return wrong;
