@@ -368,6 +368,7 @@ class EventStore {
   std::mutex sync_mutex_;  // guards what follows; taken before mutex_
   std::condition_variable sync_cv_;
   bool syncing_ = false;
+  bool let_flush_in_ = false;  // no sync begins before a flush that is done has been taken in
   uint64_t synced_seq_ = 0;
   Status poison_;
   std::atomic<bool> poisoned_{false};  // poison_ is set

@@ -234,7 +234,7 @@ Status EventStore::SyncTo(uint64_t seq) {
   std::unique_lock sync_lock(sync_mutex_);
   while (synced_seq_ < seq) {
     if (!poison_.ok()) return poison_;
-    if (syncing_) {
+    if (syncing_ || let_flush_in_) {
       sync_cv_.wait(sync_lock);
       continue;
     }

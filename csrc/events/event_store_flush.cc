@@ -11,6 +11,8 @@ namespace {
 constexpr size_t kMostFlushFiles = 64;  // of one flush
 // Rows that are ordered at a time: their entries stay in the second-level cache.
 constexpr size_t kRangeRows = 8192;
+// How long a flush that is done may stand behind syncs before these wait for it.
+constexpr std::chrono::milliseconds kLetIn(50);
 
 }  // namespace
 
@@ -144,8 +146,15 @@ Status EventStore::FlushOne(Immutable immutable) {
 void EventStore::InstallFlush(const Immutable& immutable, Manifest manifest,
                               std::vector<std::shared_ptr<const SstReader>> tables) {
   std::unique_lock sync_lock(sync_mutex_);
-  // A sync under way may still write into this WAL, whose blocks become free here.
-  sync_cv_.wait(sync_lock, [this] { return !syncing_; });
+  // A sync under way may still write into this WAL, whose blocks become free here. Where the next sync
+  // always begins as one ends, this thread of low priority may have to be let in.
+  const auto idle = [this] { return !syncing_; };
+  if (!sync_cv_.wait_for(sync_lock, kLetIn, idle)) {
+    let_flush_in_ = true;
+    sync_cv_.wait(sync_lock, idle);
+    let_flush_in_ = false;
+    sync_cv_.notify_all();
+  }
   synced_seq_ = std::max(synced_seq_, immutable.last_seq);
   const std::lock_guard lock(mutex_);
   manifest.next_file = manifest_.next_file;

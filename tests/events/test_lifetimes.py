@@ -198,6 +198,7 @@ def in_child(use: Callable[[], Any]) -> str:
         return pipe.read().decode()
 
 
+@pytest.mark.skipif("SEGUE_SANITIZED" in os.environ, reason="its allocator may be locked in a forked child")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_lets_go_of_replaced_tables_that_threads_of_its_parent_read(tmp_path: Path) -> None:
     options = {"background_compaction": False, "block_rows": 64, "cache_bytes": 1 << 20}
