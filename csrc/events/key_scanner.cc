@@ -39,6 +39,8 @@ KeyScanner::KeyScanner(std::shared_ptr<const Snapshot> snapshot, ScanSpec spec)
   }
   if (spec_.limit == 0) return;
   for (const MemtableView& memtable : snapshot_->memtables()) AddMemtable(memtable);
+  sources_.reserve(sources_.size() + snapshot_->tables().size());
+  heap_.reserve(sources_.capacity());
   for (const auto& table : snapshot_->tables()) {
     const SstMeta& meta = table->meta();
     if (*spec_.key < meta.first_key || *spec_.key > meta.last_key) continue;

@@ -67,7 +67,7 @@ class Scan:
         import pyarrow as pa
 
         batches = list(self.batches())
-        return pa.Table.from_batches(batches, None if batches else pa.schema(self))
+        return pa.Table.from_batches(batches, self._schema or (None if batches else pa.schema(self)))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batch by batch, in bounded memory, with the same exceptions as :meth:`to_arrow`."""
