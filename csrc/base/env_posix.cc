@@ -422,13 +422,9 @@ class HeldLocks {
     const std::lock_guard lock(mutex_);
     fds_.push_back(fd);
   }
-  // False when this process does not hold it (it is a forked child).
-  bool Remove(int fd) {
+  void Remove(int fd) {
     const std::lock_guard lock(mutex_);
-    const auto it = std::find(fds_.begin(), fds_.end(), fd);
-    if (it == fds_.end()) return false;
-    fds_.erase(it);
-    return true;
+    std::erase(fds_, fd);
   }
   void BeforeFork() { mutex_.lock(); }
   void AfterForkInParent() { mutex_.unlock(); }
@@ -448,9 +444,10 @@ class PosixFileLock final : public FileLock {
   PosixFileLock(int fd, HeldLocks* held) : fd_(fd), pid_(::getpid()), held_(held) { held_->Add(fd_); }
   ~PosixFileLock() override {
     // In a forked child the descriptor is closed and its number may be another file's.
-    if (::getpid() != pid_ || !held_->Remove(fd_)) return;
+    if (::getpid() != pid_) return;
     // Given up by name: a child that another thread is just starting may share the open file until its exec.
     ::flock(fd_, LOCK_UN);
+    held_->Remove(fd_);
     ::close(fd_);
   }
 

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace segue {
 namespace {
@@ -131,6 +132,7 @@ class MemMappedFile final : public MappedFile {
     if (operation.fails() && state_->fail_short) n = bytes.size() / 2 / 8 * 8;
     if (operation.cut_off()) Tear(file_->now, offset, bytes.size());
     if (n > 0) std::memcpy(data_ + offset, bytes.data(), n);
+    written_.emplace_back(offset, offset + n);
     if (offset + n <= file_->told.size()) file_->told.CopyFrom(file_->now, offset, offset + n);
     return operation.status();
   }
@@ -138,12 +140,12 @@ class MemMappedFile final : public MappedFile {
   Status Sync(uint64_t begin, uint64_t end) override {
     const Lock lock(state_->mutex);
     if (begin > end || end > size_) return OutOfRange(begin, end);
-    return SyncLocked("msync", begin, end);
+    return SyncLocked("msync", {{begin, end}});
   }
 
   Status SyncWritten() override {
     const Lock lock(state_->mutex);
-    return SyncLocked("fdatasync", 0, size_);
+    return SyncLocked("fdatasync", std::exchange(written_, {}));
   }
 
   Status Prepare(uint64_t begin, uint64_t end) override {
@@ -175,12 +177,14 @@ class MemMappedFile final : public MappedFile {
   }
 
  private:
-  Status SyncLocked(const char* what, uint64_t begin, uint64_t end) {
+  using Ranges = std::vector<std::pair<uint64_t, uint64_t>>;
+
+  Status SyncLocked(const char* what, const Ranges& ranges) {
     const MemOperation operation(state_.get(), what, path_);
     if (operation.fails()) lost_ = true;
     if (operation.succeeds() && !lost_) {
       file_->saved.Resize(file_->now.size());
-      file_->saved.CopyFrom(file_->now, begin, end);
+      for (const auto& [begin, end] : ranges) file_->saved.CopyFrom(file_->now, begin, end);
     }
     return operation.status();
   }
@@ -200,6 +204,7 @@ class MemMappedFile final : public MappedFile {
   std::shared_ptr<MemFile> file_;
   uint8_t* data_;
   uint64_t size_;
+  Ranges written_;  // since the last SyncWritten
   bool lost_ = false;
 };
 

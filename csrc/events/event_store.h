@@ -299,7 +299,8 @@ class EventStore {
   Status CountExpired(const SstReader& table, int64_t bound, uint64_t taken_seq, const Poll& poll,
                       ExpireResult* result) const;
 
-  void RetireTable(const std::shared_ptr<const SstReader>& table);
+  void WatchTables(const std::vector<std::shared_ptr<const SstReader>>& tables);
+  void RetireTables(const std::vector<std::shared_ptr<const SstReader>>& tables);
   void ReapLocked(std::unique_lock<std::mutex>* lock);
 
   const std::shared_ptr<StoreCore> core_;

@@ -100,7 +100,7 @@ Status EventStore::AppendRecordLocked(WalRecordType type, uint32_t rows, std::st
   if (!half_full_ &&
       (memtable_->memory() >= options_.memtable_bytes / 2 || wal_->end_offset() >= wal_->capacity() / 2)) {
     half_full_ = true;
-    log_cv_.notify_one();
+    log_cv_.notify_all();
   }
   return {};
 }

@@ -239,6 +239,7 @@ Status EventStore::MergeTables(const std::vector<std::shared_ptr<const SstReader
     for (const SstMeta& meta : metas) next.tables.push_back({meta});
     if (metas.empty()) next.tokens.insert(next.tokens.end(), tokens.begin(), tokens.end());
     SEGUE_RETURN_IF_ERROR(WriteManifest(next, metas));
+    WatchTables(tables);
     const std::lock_guard lock(mutex_);
     next.next_file = manifest_.next_file;
     manifest_ = std::move(next);
@@ -250,14 +251,18 @@ Status EventStore::MergeTables(const std::vector<std::shared_ptr<const SstReader
       tables_.push_back(table);
     }
   }
-  for (const auto& table : tables) RetireTable(table);
+  RetireTables(tables);
   return {};
 }
 
-void EventStore::RetireTable(const std::shared_ptr<const SstReader>& table) {
-  const uint64_t number = table->meta().file_number;
-  reaper_->Watch(number, table);
-  reaper_->Retire(number, TablePath(number));
+// Before tables_ no longer has them: a table that is closed then leaves a lease for its snapshots, which
+// names what is watched.
+void EventStore::WatchTables(const std::vector<std::shared_ptr<const SstReader>>& tables) {
+  for (const auto& table : tables) reaper_->Watch(table->meta().file_number, table);
+}
+
+void EventStore::RetireTables(const std::vector<std::shared_ptr<const SstReader>>& tables) {
+  for (const auto& table : tables) reaper_->Retire(table->meta().file_number, TablePath(table->meta().file_number));
 }
 
 Result<uint64_t> EventStore::Compact(const CompactionPoll& poll) {

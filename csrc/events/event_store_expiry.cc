@@ -138,18 +138,14 @@ Result<ExpireResult> EventStore::Expire(int64_t before, uint64_t taken_seq, cons
     next.tables = std::move(kept);
     next.expired_before = std::max(next.expired_before, bound);
     SEGUE_RETURN_IF_ERROR(WriteManifest(next, {}));
-    // Before the table may be closed: the lease that it leaves for its snapshots names what is watched.
-    for (const auto& table : replaced) reaper_->Watch(table->meta().file_number, table);
-    for (const auto& table : dropped) reaper_->Watch(table->meta().file_number, table);
+    WatchTables(replaced);
+    WatchTables(dropped);
     const std::lock_guard lock(mutex_);
     next.next_file = manifest_.next_file;
     manifest_ = std::move(next);
     tables_ = std::move(readers);
   }
-  for (const auto& table : dropped) {
-    const uint64_t number = table->meta().file_number;
-    reaper_->Retire(number, TablePath(number));
-  }
+  RetireTables(dropped);
   counted.clear();
   dropped.clear();
   replaced.clear();

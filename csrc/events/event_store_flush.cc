@@ -1,5 +1,6 @@
 // EventStore: from full memtable to SSTable, and the background threads that do it.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 #include "base/thread_priority.h"
@@ -210,6 +211,9 @@ void EventStore::FlushLoop() {
         ++reap_requests_;
         reap_cv_.notify_all();
       }
+    } else if (standby_ && status.code() == StatusCode::kIo && status.number() == ENOSPC) {
+      DropStandbyLocked();  // and try again with its room
+      continue;
     } else {
       flush_error_ = status;
       // One that stands still would hold on to what it has written: a full disk may need that.

@@ -63,7 +63,7 @@ Result<std::shared_ptr<WalWriter>> EventStore::CreateLogLocked(uint64_t capacity
 Status EventStore::OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payload) {
   if (!making_standby_ && standby_ && standby_->Fits(payload)) {
     wal_ = std::move(standby_);
-    log_cv_.notify_one();  // there may be one to make the next from
+    log_cv_.notify_all();  // there may be one to make the next from
     return {};
   }
   const StallTimer timer(&counters_.stalls[kStallLog]);
@@ -87,6 +87,7 @@ Status EventStore::OpenWalLocked(std::unique_lock<std::mutex>* lock, size_t payl
   }
   standby_.reset();
   wal_ = made.Take();
+  log_cv_.notify_all();  // a flush that is asked for may still want one
   return {};
 }
 

@@ -68,7 +68,8 @@ Result<std::unique_ptr<WalWriter>> WalWriter::Create(Env* env, const std::string
     FillHeader(page, header, capacity);
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> unnamed, env->NewMappedFile(temporary, capacity));
     SEGUE_RETURN_IF_ERROR(unnamed->Write(0, {View(page, sizeof(page))}));
-    SEGUE_RETURN_IF_ERROR(unnamed->SyncWritten());
+    // Of a mapped log that is used again the header alone: its dead records may never have been synced.
+    SEGUE_RETURN_IF_ERROR(mode == WalMode::kStaged ? unnamed->SyncWritten() : unnamed->Sync(0, kWalHeaderSize));
   }
   SEGUE_RETURN_IF_ERROR(env->Rename(temporary, path));
   SEGUE_RETURN_IF_ERROR(env->SyncDir(DirName(path)));

@@ -107,6 +107,18 @@ def test_stores_into_a_mapping_need_a_sync_of_just_those_bytes() -> None:
     assert env.crash("all").read_file("db/m") == b"aaaa" + bytes(4092) + b"bbbb" + bytes(4092)
 
 
+def test_a_sync_of_what_was_written_is_none_of_what_was_stored() -> None:
+    env = new_env()
+    mapped = env.new_mapped_file("db/m", 8192)
+    env.sync_dir("db")
+    store(mapped, 0, b"aaaa")
+    mapped.write(4096, b"bb", b"cc")
+    mapped.sync_written()
+    assert env.crash("none").read_file("db/m") == bytes(4096) + b"bbcc" + bytes(4092)
+    mapped.write(4098, b"d", b"d")
+    assert env.crash("none").read_file("db/m")[4096:4100] == b"bbcc"
+
+
 def test_a_random_crash_keeps_whole_sectors_of_a_mapping() -> None:
     env = new_env()
     mapped = env.new_mapped_file("db/m", 4096)
