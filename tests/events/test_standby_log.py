@@ -200,6 +200,19 @@ def test_a_flush_that_finds_no_room_gets_that_of_the_log_made_ahead() -> None:
         assert keys(events) == list(range(250))
 
 
+def test_a_flush_that_is_asked_for_begins_once_the_next_log_is_there() -> None:
+    """So those who append while it goes on need not make one."""
+    env = testing.MemEnv()
+    with create(env) as events:
+        fill(events, 20)
+        before = env.op_count()
+        events.flush()
+        ops = [env.op(n) for n in range(before + 1, env.op_count() + 1)]
+        named = next(n for n, op in enumerate(ops) if op.startswith("rename") and "wal-" in op)
+        assert ops[named + 1].startswith("syncdir")
+        assert named < min(n for n, op in enumerate(ops) if ".sst" in op)
+
+
 def test_a_flush_that_is_asked_for_does_not_fail_for_the_log_that_it_had_made() -> None:
     env = testing.MemEnv()
     with create(env) as events:
