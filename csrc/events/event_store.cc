@@ -338,17 +338,18 @@ Status EventStore::Close() {
   // After a manifest that somebody is writing: the next owner of the store must not find it replaced.
   const std::lock_guard manifest_lock(manifest_mutex_);
   const std::lock_guard lock(mutex_);
-  if (wal_ && status.ok()) status = wal_->Seal();
+  std::vector<std::pair<std::string, uint64_t>> logs;  // and where their records end
+  const auto seal = [&](WalWriter* wal) {
+    if (wal == nullptr || !status.ok()) return;
+    status = wal->Seal();
+    if (opened && status.ok()) logs.emplace_back(wal->path(), wal->end_offset());
+  };
+  for (const Immutable& immutable : immutables_) seal(immutable.wal.get());
+  seal(wal_.get());
+  if (!status.ok()) logs.clear();
   if (standby_) {
     retired_wals_.push_back({standby_->path(), {}});
     standby_.reset();
-  }
-  std::vector<std::pair<std::string, uint64_t>> logs;  // sealed, and where their records end
-  if (opened && status.ok()) {
-    if (wal_) logs.emplace_back(wal_->path(), wal_->end_offset());
-    for (const Immutable& immutable : immutables_) {
-      if (immutable.wal) logs.emplace_back(immutable.wal_path, immutable.wal->end_offset());
-    }
   }
   wal_.reset();
   unsynced_.clear();

@@ -253,10 +253,11 @@ Status EventStore::SyncTo(uint64_t seq) {
       upto = last_seq_;
       ++counters_.syncs;
     }
-    // Oldest first: a synced newer log behind an unsynced older one would be a hole.
+    // Oldest first: a synced newer log behind an unsynced older one would be a hole. The note that an older one was
+    // synced need not be: that of the newer log says as much, and a second sync would have every caller wait.
     Status status;
     for (const auto& wal : older) {
-      status = wal->Seal();
+      status = wal->Sync(wal->end_offset());
       if (!status.ok()) break;
     }
     if (status.ok() && current) status = current->Sync(end);

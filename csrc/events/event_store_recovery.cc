@@ -96,7 +96,7 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
     // The tail of the log before it was lost with the power, unsynced; then
     // nothing in this one was acknowledged as durable, and it must not leave a hole. Not where the log before it is
     // gone: a log has its name durably before the next one is made.
-    if (follows && !reader->header().prior_synced) return {};
+    if (follows && !reader->ProvesPriorSynced()) return {};
     return Status::Corruption(path, static_cast<int64_t>(wal_header::kFirstSequence),
                               "'" + path + "' begins with event " + std::to_string(first) +
                                   ", and what comes before ends with " + std::to_string(Reached()) +

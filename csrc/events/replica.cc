@@ -260,7 +260,7 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
     if (first > Reached() + 1) {
       // Its records were not written yet, or lost with the power; unless all that comes before was synced by then,
       // or the log before it is gone.
-      if (follows && !header.prior_synced) return {};
+      if (follows && !next.reader->ProvesPriorSynced()) return {};
       return Status::Corruption(next.path, static_cast<int64_t>(wal_header::kFirstSequence),
                                 "'" + next.path + "' begins with event " + std::to_string(first) +
                                     ", and what comes before ends with " + std::to_string(Reached()) +

@@ -57,6 +57,9 @@ class WalReader {
   const WalHeader& header() const { return header_; }
   // The note in the header, as last read: never above what was synced.
   uint64_t synced_to() const { return synced_to_; }
+  // Whether all logs before this one were complete on the medium when it began, or had its first sync: a log is
+  // synced after those before it.
+  bool ProvesPriorSynced() const { return header_.prior_synced || synced_to_ > kWalHeaderSize; }
   uint64_t capacity() const { return capacity_; }
 
  private:

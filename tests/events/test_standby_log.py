@@ -89,6 +89,21 @@ def test_writers_never_wait_for_a_log_that_is_there(durability: str) -> None:
         assert len(keys(events)) == 9 * 250
 
 
+def test_the_first_append_to_it_waits_for_one_sync_like_any_other() -> None:
+    """Not for another one that only says that the log before it was synced."""
+    env = testing.MemEnv()
+    with half_full(env) as events:
+        first, second = (f"/t/{name}" for name in logs(env))
+        synced: list[str] = []
+        while first in synced[-1:] or not synced:
+            before = env.op_count()
+            fill(events, 1)
+            done = [env.op(n) for n in range(before + 1, env.op_count() + 1)]
+            synced = [op.split()[-1] for op in done if op.startswith("fdatasync ") and op.endswith(".log")]
+            assert len(synced) == 1, done
+        assert synced == [second]
+
+
 def test_a_flush_that_is_asked_for_leaves_a_log_for_the_next_rows() -> None:
     env = testing.MemEnv()
     with create(env) as events:
