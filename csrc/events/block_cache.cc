@@ -11,11 +11,15 @@ namespace {
 // some hundred blocks.
 constexpr uint64_t kShardBytes = uint64_t{4} << 20;
 constexpr uint64_t kMaxShards = 16;
+// Blocks that were missed are remembered one for so many bytes: about as many as a full cache holds.
+constexpr uint64_t kBytesPerMissed = uint64_t{4} << 10;
 
 }  // namespace
 
 BlockCache::BlockCache(uint64_t capacity)
-    : capacity_(capacity), shards_(std::clamp<uint64_t>(capacity / kShardBytes, 1, kMaxShards)) {}
+    : capacity_(capacity), shards_(std::clamp<uint64_t>(capacity / kShardBytes, 1, kMaxShards)) {
+  for (Shard& shard : shards_) shard.missed.resize(capacity / shards_.size() / kBytesPerMissed + 1);
+}
 
 uint64_t BlockCache::NewTable() {
   const std::lock_guard lock(mutex_);
@@ -35,6 +39,16 @@ void BlockCache::DropLocked(Shard* shard, std::list<Entry>::iterator entry, std:
   shard->bytes -= Cost(*entry->block);
   shard->places.erase(entry->key);
   dropped->splice(dropped->begin(), shard->entries, entry);
+}
+
+bool BlockCache::Admits(const Key& key, size_t bytes, size_t chunks) {
+  const uint64_t hash = KeyHash()(key);
+  Shard& shard = ShardOf(key);
+  const std::lock_guard lock(shard.mutex);
+  if (shard.bytes + Cost(bytes, chunks) <= capacity_ / shards_.size()) return true;
+  uint32_t& missed = shard.missed[(hash >> 32) % shard.missed.size()];
+  const auto mark = static_cast<uint32_t>(hash) | 1;
+  return std::exchange(missed, mark) == mark;
 }
 
 void BlockCache::Insert(const Key& key, BlockPtr block) {

@@ -6,8 +6,11 @@
 // for. Only reads by key fill the cache; a scan of everything would replace all
 // of it by blocks that nobody asks for again.
 //
-// Least recently used blocks go first. The keys are spread over shards with a
-// lock each, so that readers seldom meet.
+// Least recently used blocks go first; but once it is full, a block comes in only
+// when it is asked for a second time within some thousand others (the doorkeeper
+// of TinyLFU; Einziger, Friedman, Manes 2017). Where few blocks are asked for
+// again, most of the work of a cache is to move them in and out. The keys are
+// spread over shards with a lock each, so that readers seldom meet.
 //
 // Thread safety: every method from any thread.
 // Invariants: bytes() <= capacity(); a block that a reader holds lives on after
@@ -50,6 +53,8 @@ class BlockCache {
   uint64_t NewTable();
   // Null when it is not there.
   BlockPtr Find(const Key& key);
+  // Whether a block that was missed is to be inserted; remembers that it was asked for.
+  bool Admits(const Key& key, size_t bytes, size_t chunks);
   // Keeps `block` in place of what was there, unless it alone would take most of a shard.
   void Insert(const Key& key, BlockPtr block);
   // Drops what is left of a table that is gone.
@@ -74,11 +79,11 @@ class BlockCache {
     std::list<Entry> entries;  // most recently used first
     std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> places;
     uint64_t bytes = 0;
+    std::vector<uint32_t> missed;  // hashes of blocks, each in its place; 0: none
   };
 
-  static uint64_t Cost(const Block& block) {
-    return block.bytes.capacity() + block.chunks.size() * sizeof(std::string_view) + kOverhead;
-  }
+  static uint64_t Cost(size_t bytes, size_t chunks) { return bytes + chunks * sizeof(std::string_view) + kOverhead; }
+  static uint64_t Cost(const Block& block) { return Cost(block.bytes.capacity(), block.chunks.size()); }
   Shard& ShardOf(const Key& key) { return shards_[(KeyHash()(key) >> 48) % shards_.size()]; }
   static void DropLocked(Shard* shard, std::list<Entry>::iterator entry, std::list<Entry>* dropped);
 

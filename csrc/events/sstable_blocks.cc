@@ -120,20 +120,22 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
     if (want(chunk) || (found && !found->chunks[chunk].empty())) chunks.push_back(chunk);
   }
   ++counts->blocks_read;
-  if (!fill) {
-    out->chunks_.assign(columns + 1, {});
-    SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &out->bytes_, &out->chunks_));
-    counts->block_bytes_read += out->bytes_.size();
+  if (fill) ++counts->cache_misses;
+  // More of a block that is in the cache takes the place of that.
+  if (fill && (found || resources_.cache->Admits(
+                            key, ChunkEnd(block, chunks.back()) - ChunkBegin(block, chunks.front()), columns + 1))) {
+    auto read = std::make_shared<BlockCache::Block>();
+    read->chunks.resize(columns + 1);
+    SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &read->bytes, &read->chunks));
+    counts->block_bytes_read += read->bytes.size();
+    out->chunks_ = read->chunks;
+    out->cached_ = read;
+    resources_.cache->Insert(key, std::move(read));
     return Status();
   }
-  ++counts->cache_misses;
-  auto read = std::make_shared<BlockCache::Block>();
-  read->chunks.resize(columns + 1);
-  SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &read->bytes, &read->chunks));
-  counts->block_bytes_read += read->bytes.size();
-  out->chunks_ = read->chunks;
-  out->cached_ = read;
-  resources_.cache->Insert(key, std::move(read));
+  out->chunks_.assign(columns + 1, {});
+  SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &out->bytes_, &out->chunks_));
+  counts->block_bytes_read += out->bytes_.size();
   return Status();
 }
 

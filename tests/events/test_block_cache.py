@@ -77,6 +77,29 @@ def test_the_cache_keeps_to_its_budget_and_answers_stay_right(tmp_path: Path, ca
             assert stats.cache_bytes <= stats.cache_capacity == cache_bytes
 
 
+def test_blocks_that_are_asked_for_once_do_not_drive_out_the_others(tmp_path: Path) -> None:
+    options = {"cache_bytes": 1 << 16, "block_rows": 256}
+    with Events.create(tmp_path / "t", "t", SCHEMA, "k", "at", durability="os", _options=options) as events:
+        fill(events)
+
+        def missed(keys: list[int]) -> int:
+            before = events.stats().cache_misses
+            for key in keys:
+                assert events.scan(key=key).to_arrow().num_rows == ROWS_A_KEY
+            return events.stats().cache_misses - before
+
+        wanted = [0, 2000, 4000]  # each in a block of its own
+        others = list(range(6000, 2 * KEYS, 200))
+        missed(others)  # it is full from here on
+        assert missed(wanted) == len(wanted)
+        assert missed(wanted) == len(wanted), "once is not enough"
+        assert missed(wanted) == 0
+        assert missed(others) > 100
+        assert missed(wanted) == 0
+        missed(others + others[::-1])
+        assert 0 < events.stats().cache_bytes <= 1 << 16
+
+
 def test_more_tables_than_may_be_open(tmp_path: Path) -> None:
     options = {"max_open_files": 2, "background_compaction": False}
     with Events.create(tmp_path / "t", "t", SCHEMA, "k", "at", durability="os", _options=options) as events:
