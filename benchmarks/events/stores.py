@@ -39,11 +39,14 @@ OPTIONS = {
     "segue": "defaults; Arrow in and out; flushes and compaction in the background",
     "rocksdict": f"WriteBatch; {_KEYS}; LZ4, bottommost zstd; 16 KiB blocks, prefix extractor 8 bytes, bloom "
     "filter 10 bits; index and filters in memory, outside of the block cache of 64 MiB; write buffers "
-    "3 x 64 MiB, dynamic levels, bytes_per_sync 1 MiB, as the wiki's Basic Tuning says",
-    "plyvel": "WriteBatch; the same keys; Snappy, bloom filter 10 bits, write buffer and block cache 64 MiB",
-    "lmdb": "the same keys; cursor.putmulti, one transaction a batch; MDB_NOSYNC where not durable",
+    "3 x 64 MiB, memtable prefix bloom 0.1, dynamic levels, bytes_per_sync 1 MiB, two background threads; "
+    "the rest as the wiki's Basic Tuning says. For interval a thread calls flush_wal(sync)",
+    "plyvel": "WriteBatch; the same keys; Snappy, bloom filter 10 bits, write buffer and block cache 64 MiB. "
+    "For interval the first put that is due syncs",
+    "lmdb": "the same keys; cursor.putmulti, one transaction a batch, or a put and a transaction a row; "
+    "MDB_NOSYNC where not durable",
     "sqlite3": "a table without an index (it cannot answer by user without a full scan); WAL journal; "
-    "executemany, one transaction a batch; synchronous FULL where durable, else OFF",
+    "executemany, one transaction a batch, or a row; synchronous FULL where durable, else OFF",
     "duckdb": "a table without an index; INSERT ... SELECT from the Arrow batch, one transaction a batch; "
     "its WAL is synced at each commit",
 }

@@ -19,6 +19,11 @@ PLAN = {
 }
 
 
+UNFAIR = (
+    "Segue takes the Arrow batch as it is; the key-value stores need bytes, and packing them is part of "
+    "their time."
+)
+
 CONTENDERS = [
     Contender(
         name,
@@ -35,4 +40,4 @@ CONTENDERS = [
 def test_other_schemas(contest: Contest, contender: Contender, scale: str, workload: str):
     params = {"events": str(workloads.path(workload, ROWS[scale])), "workload": workload, "durability": "os"}
     facts = {"durability": "os", "codec": CODECS[contender.name], "page_cache": "warm (input mapped)"}
-    contest(f"events/batches-of-{workload}", CONTENDERS, contender, params=params, **facts)
+    contest(f"events/batches-of-{workload}", CONTENDERS, contender, params=params, unfair=UNFAIR, **facts)
