@@ -61,6 +61,7 @@ Result<ArrayView> MakeView(const Field& field, const ArrowSchema& schema, const 
   auto broken = [&](const char* what) {
     return Status::Schema(field.name, "column '" + field.name + "' is not a well-formed Arrow array: " + what);
   };
+  if (field.all_null) return view;
   if (array.n_buffers < 2 && array.length > 0) return broken("too few buffers");
   const auto buffer = [&](int64_t i) -> const void* { return i < array.n_buffers ? array.buffers[i] : nullptr; };
   if (array.null_count != 0) view.validity = static_cast<const uint8_t*>(buffer(0));
@@ -186,7 +187,7 @@ BatchReader::~BatchReader() {
   if (array_.release != nullptr) array_.release(&array_);
 }
 
-Result<StreamReader> StreamReader::Make(ArrowArrayStream* stream) {
+Result<StreamReader> StreamReader::Make(ArrowArrayStream* stream, bool take_null) {
   if (stream == nullptr || stream->release == nullptr) {
     return Status::Invalid("this Arrow stream was already consumed; pass a fresh one");
   }
@@ -198,7 +199,7 @@ Result<StreamReader> StreamReader::Make(ArrowArrayStream* stream) {
     const char* error = reader.stream_.get_last_error(&reader.stream_);
     return Status::Invalid(std::string("the Arrow stream has no schema: ") + (error == nullptr ? "" : error));
   }
-  SEGUE_ASSIGN_OR_RETURN(reader.schema_, SchemaFromArrow(reader.arrow_schema_));
+  SEGUE_ASSIGN_OR_RETURN(reader.schema_, SchemaFromArrow(reader.arrow_schema_, take_null));
   return reader;
 }
 

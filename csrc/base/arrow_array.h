@@ -133,8 +133,8 @@ class BatchReader {
 
 class StreamReader {
  public:
-  // Takes over `stream` (sets stream->release to null), also on failure.
-  static Result<StreamReader> Make(ArrowArrayStream* stream);
+  // Takes over `stream` (sets stream->release to null), also on failure. `take_null`: as SchemaFromArrow.
+  static Result<StreamReader> Make(ArrowArrayStream* stream, bool take_null = false);
   StreamReader(StreamReader&&) noexcept;
   StreamReader& operator=(StreamReader&&) noexcept;
   ~StreamReader();

@@ -333,7 +333,7 @@ void FillSchema(std::string format, std::string name, bool nullable, std::unique
 
 }  // namespace
 
-Result<Schema> SchemaFromArrow(const ArrowSchema& arrow) {
+Result<Schema> SchemaFromArrow(const ArrowSchema& arrow, bool take_null) {
   if (arrow.format == nullptr || std::strcmp(arrow.format, "+s") != 0) {
     return Status::Invalid("expected a table (an Arrow struct type), got Arrow type '" +
                            std::string(arrow.format == nullptr ? "" : arrow.format) + "'");
@@ -345,7 +345,10 @@ Result<Schema> SchemaFromArrow(const ArrowSchema& arrow) {
     Field field;
     field.name = child.name == nullptr ? "" : child.name;
     field.nullable = (child.flags & ARROW_FLAG_NULLABLE) != 0;
-    SEGUE_ASSIGN_OR_RETURN(field.type, TypeFromArrow(field.name, child));
+    field.all_null = take_null && child.format != nullptr && std::strcmp(child.format, "n") == 0;
+    if (!field.all_null) {
+      SEGUE_ASSIGN_OR_RETURN(field.type, TypeFromArrow(field.name, child));
+    }
     schema.fields.push_back(std::move(field));
   }
   return schema;

@@ -58,6 +58,7 @@ struct Field {
   std::string name;
   ColumnType type;
   bool nullable = true;
+  bool all_null = false;  // of a batch: Arrow's type null, whatever `type` says
 
   bool operator==(const Field&) const = default;
 };
@@ -70,8 +71,9 @@ struct Schema {
 };
 
 // Reads a struct-typed ArrowSchema. kSchema names the first column whose type
-// Segue does not take (nested, float16, time, duration, ...).
-Result<Schema> SchemaFromArrow(const ArrowSchema& arrow);
+// Segue does not take (nested, float16, time, duration, ...). Arrow's type null,
+// which libraries give a column of nulls alone, only with `take_null`.
+Result<Schema> SchemaFromArrow(const ArrowSchema& arrow, bool take_null = false);
 
 // Fills `out` (which the caller releases) with a struct schema of `fields`.
 void SchemaToArrow(const Schema& schema, ArrowSchema* out);

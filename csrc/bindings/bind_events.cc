@@ -151,20 +151,32 @@ class PySnapshot {
 };
 
 Result<ColumnBatch> ReadAll(const StoreSchema& schema, const Interners& interners, ArrowArrayStream* stream) {
-  SEGUE_ASSIGN_OR_RETURN(StreamReader reader, StreamReader::Make(stream));
-  ColumnBatch all;
+  SEGUE_ASSIGN_OR_RETURN(StreamReader reader, StreamReader::Make(stream, /*take_null=*/true));
+  // All of them first: columns that grow with each would be copied again as they do.
+  std::vector<std::unique_ptr<BatchReader>> batches;
+  size_t rows = 0;
   for (;;) {
-    SEGUE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchReader> batch, reader.Next());
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<BatchReader> batch, reader.Next());
     if (!batch) break;
-    SEGUE_RETURN_IF_ERROR(AppendArrow(schema, interners, reader.schema(), *batch, &all));
+    rows += static_cast<size_t>(batch->rows());
+    batches.push_back(std::move(batch));
   }
-  if (all.columns.empty()) all.columns.resize(schema.columns.size());
+  ColumnBatch all;
+  all.columns.resize(schema.columns.size());
+  if (batches.size() > 1) {
+    for (size_t c = 0; c < all.columns.size(); ++c) {
+      const auto width = static_cast<size_t>(schema.columns[c].width);
+      width > 0 ? all.columns[c].values.reserve(rows * width) : all.columns[c].offsets.reserve(rows + 1);
+    }
+  }
+  for (const auto& batch : batches)
+    SEGUE_RETURN_IF_ERROR(AppendArrow(schema, interners, reader.schema(), *batch, &all));
   return all;
 }
 
 Result<ColumnBatch> ReadOne(const StoreSchema& schema, const Interners& interners, const ArrowSchema& arrow_schema,
                             ArrowArray* array) {
-  SEGUE_ASSIGN_OR_RETURN(const Schema source, SchemaFromArrow(arrow_schema));
+  SEGUE_ASSIGN_OR_RETURN(const Schema source, SchemaFromArrow(arrow_schema, /*take_null=*/true));
   SEGUE_ASSIGN_OR_RETURN(const BatchReader batch, BatchReader::Make(source, arrow_schema, array));
   ColumnBatch out;
   SEGUE_RETURN_IF_ERROR(AppendArrow(schema, interners, source, batch, &out));

@@ -200,7 +200,8 @@ void BindEnvs(py::module_& m) {
 
   py::class_<GatedEnv, Env, std::shared_ptr<GatedEnv>>(
       m, "GatedEnv",
-      "In front of another file system: syncs of mapped files, and reads of one file, wait while their gate is closed.")
+      "In front of another file system: syncs of mapped files, writes into them, and reads of one file wait while "
+      "their gate is closed.")
       .def(py::init<SharedEnv>(), py::arg("behind"))
       .def("close_gate", [](GatedEnv& e) { e.syncs().Close(); })
       .def("open_gate", [](GatedEnv& e) { e.syncs().Open(); })
@@ -210,6 +211,11 @@ void BindEnvs(py::module_& m) {
           "close_reads", [](GatedEnv& e, const std::string& part) { e.reads().Close(part); }, py::arg("part"),
           "Reads of files with this in their path wait.")
       .def("open_reads", [](GatedEnv& e) { e.reads().Open(); })
+      .def(
+          "close_writes", [](GatedEnv& e) { e.writes().Close(); }, "Writes into mapped files wait.")
+      .def("open_writes", [](GatedEnv& e) { e.writes().Open(); })
+      .def_property_readonly(
+          "writes_waiting", [](GatedEnv& e) { return e.writes().waiting(); }, "Writes at the gate now.")
       .def_property_readonly(
           "reads_waiting", [](GatedEnv& e) { return e.reads().waiting(); }, "Reads at the gate now.");
 

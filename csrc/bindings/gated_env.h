@@ -1,5 +1,5 @@
-// GatedEnv: an Env for tests, in front of another one, where syncs of mapped files wait at a gate, and reads of
-// one file at another.
+// GatedEnv: an Env for tests, in front of another one, where syncs of mapped files wait at a gate, reads of one
+// file at another, and writes into mapped files, or what prepares stores, at a third.
 //
 // With a gate closed a commit, or a long reading, is as slow as a test wants it:
 // what others do meanwhile, and who shares the next sync, can be looked at in peace.
@@ -58,6 +58,7 @@ class GatedEnv final : public Env {
 
   Gate& syncs() { return *syncs_; }
   Gate& reads() { return *reads_; }
+  Gate& writes() { return *writes_; }
 
   Result<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override {
     return behind_->NewWritableFile(path);
@@ -68,7 +69,7 @@ class GatedEnv final : public Env {
   }
   Result<std::unique_ptr<MappedFile>> NewMappedFile(const std::string& path, uint64_t size) override {
     SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, behind_->NewMappedFile(path, size));
-    return std::unique_ptr<MappedFile>(std::make_unique<Mapping>(std::move(file), syncs_));
+    return std::unique_ptr<MappedFile>(std::make_unique<Mapping>(std::move(file), syncs_, writes_));
   }
   Result<std::string> ReadFile(const std::string& path) override { return behind_->ReadFile(path); }
   Status WriteFileAtomic(const std::string& path, std::string_view data) override {
@@ -107,11 +108,12 @@ class GatedEnv final : public Env {
 
   class Mapping final : public MappedFile {
    public:
-    Mapping(std::unique_ptr<MappedFile> behind, std::shared_ptr<Gate> gate)
-        : behind_(std::move(behind)), gate_(std::move(gate)) {}
+    Mapping(std::unique_ptr<MappedFile> behind, std::shared_ptr<Gate> gate, std::shared_ptr<Gate> writes)
+        : behind_(std::move(behind)), gate_(std::move(gate)), writes_(std::move(writes)) {}
     uint8_t* data() override { return behind_->data(); }
     uint64_t size() const override { return behind_->size(); }
     Status Write(uint64_t offset, std::initializer_list<std::string_view> parts) override {
+      writes_->Pass(behind_->path());
       return behind_->Write(offset, parts);
     }
     Status Sync(uint64_t begin, uint64_t end) override {
@@ -122,18 +124,23 @@ class GatedEnv final : public Env {
       gate_->Pass(behind_->path());
       return behind_->SyncWritten();
     }
-    Status Prepare(uint64_t begin, uint64_t end) override { return behind_->Prepare(begin, end); }
+    Status Prepare(uint64_t begin, uint64_t end) override {
+      writes_->Pass(behind_->path());
+      return behind_->Prepare(begin, end);
+    }
     Status Stored(uint64_t begin, uint64_t end) override { return behind_->Stored(begin, end); }
     const std::string& path() const override { return behind_->path(); }
 
    private:
     const std::unique_ptr<MappedFile> behind_;
     const std::shared_ptr<Gate> gate_;
+    const std::shared_ptr<Gate> writes_;
   };
 
   const std::shared_ptr<Env> behind_;
   const std::shared_ptr<Gate> syncs_ = std::make_shared<Gate>();
   const std::shared_ptr<Gate> reads_ = std::make_shared<Gate>();
+  const std::shared_ptr<Gate> writes_ = std::make_shared<Gate>();
 };
 
 }  // namespace segue::bindings

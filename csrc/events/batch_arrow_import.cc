@@ -88,6 +88,13 @@ bool PowerOfTen(int32_t exponent, Int128* out) {
   return true;
 }
 
+Status NullRefused(const StoreColumn& column, size_t row) {
+  return Status::Schema(column.field.name, "column '" + column.field.name + "', row " + std::to_string(row) +
+                                               ": null in a column that takes none (" +
+                                               (column.is_key ? "key" : "not nullable or the time column") +
+                                               "); fill it or drop the row");
+}
+
 // Appends one column. `view` and `to` are of the same name; rows [old, old + n) are new.
 class ColumnAppender {
  public:
@@ -120,12 +127,7 @@ class ColumnAppender {
 
   bool Null(size_t row) const { return !valid_.empty() && valid_[row] == 0; }
 
-  Status BadNull(size_t row) const {
-    return Status::Schema(column_.field.name, "column '" + column_.field.name + "', row " + std::to_string(row) +
-                                                  ": null in a column that takes none (" +
-                                                  (column_.is_key ? "key" : "not nullable or the time column") +
-                                                  "); fill it or drop the row");
-  }
+  Status BadNull(size_t row) const { return NullRefused(column_, row); }
   Status BadArray(size_t row, const char* what) const {
     return Status::Schema(column_.field.name,
                           "column '" + column_.field.name + "', row " + std::to_string(row) +
@@ -505,12 +507,20 @@ void AppendAllNull(const StoreColumn& column, size_t old, size_t n, ColumnData* 
   if (n > 0) std::memset(to->valid.data() + old, 0, n);
 }
 
+// The row numbers of a data frame that was filtered or sorted, as pandas hands them over.
+bool IsPandasIndex(std::string_view name) {
+  constexpr std::string_view kBegin = "__index_level_";
+  constexpr std::string_view kEnd = "__";
+  return name.size() > kBegin.size() + kEnd.size() && name.starts_with(kBegin) && name.ends_with(kEnd);
+}
+
 // sources[c]: the batch's column for store column c, or -1.
 Result<std::vector<int>> MatchColumns(const StoreSchema& schema, const Schema& source) {
   std::vector<int> sources(schema.columns.size(), -1);
   for (size_t i = 0; i < source.fields.size(); ++i) {
     const std::string& name = source.fields[i].name;
     const int c = schema.schema.IndexOf(name);
+    if (c < 0 && IsPandasIndex(name)) continue;
     if (c < 0) {
       return Status::Schema(name, "unknown column '" + name + "'; the table has " + Names(schema.schema));
     }
@@ -552,14 +562,17 @@ Status AppendArrow(const StoreSchema& schema, const Interners& interners, const 
   }
   for (size_t c = 0; c < columns; ++c) {
     const StoreColumn& column = schema.columns[c];
-    if (sources[c] < 0) {
-      AppendAllNull(column, out->rows, n, &out->columns[c]);
-      continue;
-    }
     const bool required = column.is_key || static_cast<int>(c) == schema.time || !column.field.nullable;
-    const Status status = ColumnAppender(column, required, column.coded ? interners[c].get() : nullptr,
-                                         batch.columns()[static_cast<size_t>(sources[c])], out->rows, &out->columns[c])
-                              .Append();
+    Status status;
+    if (sources[c] >= 0 && !source.fields[static_cast<size_t>(sources[c])].all_null) {
+      status = ColumnAppender(column, required, column.coded ? interners[c].get() : nullptr,
+                              batch.columns()[static_cast<size_t>(sources[c])], out->rows, &out->columns[c])
+                   .Append();
+    } else if (required && n > 0) {
+      status = NullRefused(column, 0);
+    } else {
+      AppendAllNull(column, out->rows, n, &out->columns[c]);
+    }
     if (status.ok()) continue;
     for (size_t i = 0; i < columns; ++i) {
       out->columns[i].values.resize(before[i].values);

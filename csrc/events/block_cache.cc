@@ -13,12 +13,14 @@ constexpr uint64_t kShardBytes = uint64_t{4} << 20;
 constexpr uint64_t kMaxShards = 16;
 // Blocks that were missed are remembered one for so many bytes: about as many as a full cache holds.
 constexpr uint64_t kBytesPerMissed = uint64_t{4} << 10;
+constexpr uint64_t kMostMissed = uint64_t{1} << 18;  // of one shard
 
 }  // namespace
 
 BlockCache::BlockCache(uint64_t capacity)
     : capacity_(capacity), shards_(std::clamp<uint64_t>(capacity / kShardBytes, 1, kMaxShards)) {
-  for (Shard& shard : shards_) shard.missed.resize(capacity / shards_.size() / kBytesPerMissed + 1);
+  const uint64_t remembered = capacity / shards_.size() / kBytesPerMissed + 1;
+  for (Shard& shard : shards_) shard.missed.resize(std::min(remembered, kMostMissed));
 }
 
 uint64_t BlockCache::NewTable() {
@@ -42,13 +44,18 @@ void BlockCache::DropLocked(Shard* shard, std::list<Entry>::iterator entry, std:
 }
 
 bool BlockCache::Admits(const Key& key, size_t bytes, size_t chunks) {
+  const uint64_t cost = Cost(bytes, chunks);
+  const uint64_t room = capacity_ / shards_.size();
+  if (cost > room / 2) return false;
   const uint64_t hash = KeyHash()(key);
   Shard& shard = ShardOf(key);
   const std::lock_guard lock(shard.mutex);
-  if (shard.bytes + Cost(bytes, chunks) <= capacity_ / shards_.size()) return true;
+  if (shard.bytes + cost <= room) return true;
   uint32_t& missed = shard.missed[(hash >> 32) % shard.missed.size()];
   const auto mark = static_cast<uint32_t>(hash) | 1;
-  return std::exchange(missed, mark) == mark;
+  const bool again = missed == mark;
+  missed = again ? 0 : mark;
+  return again;
 }
 
 void BlockCache::Insert(const Key& key, BlockPtr block) {

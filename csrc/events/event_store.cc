@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/process.h"
 #include "events/leases.h"
+#include "events/wal_reader.h"
 
 namespace segue {
 namespace {
@@ -265,14 +266,26 @@ std::vector<WindowStats> EventStore::WindowsLocked() const {
 Status EventStore::Verify() {
   SEGUE_RETURN_IF_ERROR(CheckProcess());
   std::vector<std::shared_ptr<const SstReader>> tables;
+  std::vector<std::shared_ptr<WalWriter>> logs;  // no other log gets their files while they are held
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
     tables = tables_;
+    for (const Immutable& immutable : immutables_) logs.push_back(immutable.wal);
+    logs.push_back(wal_);
   }
   const Result<Manifest> manifest = Manifest::Load(core_->env.get(), JoinPath(core_->dir, kManifestName));
   SEGUE_RETURN_IF_ERROR(manifest.status());
   for (const auto& table : tables) SEGUE_RETURN_IF_ERROR(table->Verify());
+  for (const auto& log : logs) {
+    if (!log) continue;
+    SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader,
+                           WalReader::Open(core_->env.get(), log->path(), log->header().store_id));
+    WalRecord record;
+    for (bool more = true; more;) {
+      SEGUE_ASSIGN_OR_RETURN(more, reader->Next(&record));
+    }
+  }
   return {};
 }
 

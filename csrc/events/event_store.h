@@ -204,7 +204,7 @@ class EventStore {
   Result<uint64_t> Refresh(const Poll& poll);
   Result<std::shared_ptr<const Snapshot>> GetSnapshot();
   Result<StoreStats> Stats();
-  Status Verify();  // reads every checksum of every file
+  Status Verify();  // reads every checksum of every file, of logs as far as they were synced
   Status RecordHandoff(uint64_t seq);
   Status Close();  // idempotent; syncs. Of several at once, each returns when all is closed
 
@@ -232,7 +232,7 @@ class EventStore {
   Status RecoverTables();
   Status ReplayWals(const OpenPoll& poll);
   uint64_t Reached() const;
-  Status ReplayOne(const std::string& path, bool follows, WalWriter* relog, const ReplayPoll& poll);
+  Result<uint64_t> ReplayOne(const std::string& path, bool follows, WalWriter* relog, const ReplayPoll& poll);
   Result<uint64_t> RefreshFrom(const ReplayPoll& poll);
   Result<uint64_t> LogBytes() const;
 

@@ -146,7 +146,7 @@ uint64_t EventStore::TryAppendRow(std::string_view row) {
       immutables_.size() >= options_.max_immutable) {
     return 0;
   }
-  if (!wal_->Fits(row.size())) return 0;
+  if (!wal_->Fits(row.size()) || !wal_->AtOnce(row.size())) return 0;
   const Result<uint64_t> seq = AddRowLocked(key, core_->format.TimeAt(bytes), row);
   return seq.ok() ? *seq : 0;  // AppendRow starts a new log
 }
@@ -176,8 +176,10 @@ Result<SequenceRange> EventStore::AppendBatch(ColumnBatch batch, std::string_vie
   {
     std::unique_lock lock(mutex_);
     if (closed_) return Status::Closed("event table '" + core_->dir + "' is closed");
-    if (n > 0) SEGUE_RETURN_IF_ERROR(MakeRoomLocked(&lock, payload.size()));
-    if (!token.empty()) {
+    const auto committed = [&] { return !token.empty() && tokens_.contains(token_key); };
+    // Nothing is stored for it again, so that a full disk does not matter.
+    if (n > 0 && !committed()) SEGUE_RETURN_IF_ERROR(MakeRoomLocked(&lock, payload.size()));
+    if (!token.empty()) {  // anew: making room may have let another thread in
       if (const auto found = tokens_.find(token_key); found != tokens_.end()) {
         if (found->second.content_hash != content_hash) {
           return Status::Invalid("token '" + std::string(token) +
@@ -258,6 +260,7 @@ Status EventStore::SyncTo(uint64_t seq) {
     Status status;
     for (const auto& wal : older) {
       status = wal->Sync(wal->end_offset());
+      if (status.ok()) status = wal->status();  // of an append that failed, though all before it was synced
       if (!status.ok()) break;
     }
     if (status.ok() && current) status = current->Sync(end);

@@ -83,8 +83,9 @@ Status EventStore::RecoverTables() {
 uint64_t EventStore::Reached() const { return std::max(last_seq_, manifest_.handoff_seq); }
 
 // Applies the records of one WAL to memtable_, and writes them again to `relog` unless that is null.
-// `follows`: the log of the generation before is there, or no longer needed.
-Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* relog, const ReplayPoll& poll) {
+// `follows`: the log of the generation before is there, or no longer needed. Returns where its records end.
+Result<uint64_t> EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* relog,
+                                       const ReplayPoll& poll) {
   StoreId id;
   std::memcpy(id.data(), manifest_.store_id.data(), id.size());
   SEGUE_ASSIGN_OR_RETURN(std::unique_ptr<WalReader> reader, WalReader::Open(core_->env.get(), path, id));
@@ -96,7 +97,7 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
     // The tail of the log before it was lost with the power, unsynced; then
     // nothing in this one was acknowledged as durable, and it must not leave a hole. Not where the log before it is
     // gone: a log has its name durably before the next one is made.
-    if (follows && !reader->ProvesPriorSynced()) return {};
+    if (follows && !reader->ProvesPriorSynced()) return reader->last_offset();
     return Status::Corruption(path, static_cast<int64_t>(wal_header::kFirstSequence),
                               "'" + path + "' begins with event " + std::to_string(first) +
                                   ", and what comes before ends with " + std::to_string(Reached()) +
@@ -127,7 +128,7 @@ Status EventStore::ReplayOne(const std::string& path, bool follows, WalWriter* r
     }
     last_seq_ = std::max(last_seq_, last);
   }
-  return {};
+  return reader->last_offset();
 }
 
 Status EventStore::ReplayWals(const OpenPoll& poll) {
@@ -138,7 +139,9 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     uint64_t generation;
     std::string path;
     uint64_t capacity;
-    bool begun;  // has a record
+    bool begun;      // has a record
+    uint64_t first;  // event
+    bool proves;     // that all before it were synced to their end
   };
   std::vector<Log> logs;
   SEGUE_ASSIGN_OR_RETURN(const std::vector<std::string> names, env->List(core_->dir));
@@ -159,7 +162,8 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     }
     WalRecord record;
     SEGUE_ASSIGN_OR_RETURN(const bool begun, reader->First(&record));
-    logs.push_back({generation, path, reader->capacity(), begun});
+    const uint64_t first = reader->FirstSequence(begun ? &record : nullptr);
+    logs.push_back({generation, path, reader->capacity(), begun, first, reader->ProvesPriorSynced()});
     next_generation_ = std::max(next_generation_, generation + 1);
   }
   std::sort(logs.begin(), logs.end(), [](const Log& a, const Log& b) { return a.generation < b.generation; });
@@ -175,6 +179,8 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     next_generation_ = logs.back().generation;
   }
   if (logs.size() < all) SEGUE_RETURN_IF_ERROR(env->SyncDir(core_->dir));
+  // What one proves holds of those before it, too.
+  for (size_t i = logs.size(); i-- > 1;) logs[i - 1].proves |= logs[i].proves;
 
   OpenProgress progress;
   for (const Log& log : logs) progress.bytes_left += log.capacity;
@@ -186,12 +192,17 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
       SEGUE_ASSIGN_OR_RETURN(relog, CreateLogLocked(std::max(options_.wal_bytes, logs[i].capacity)));
     }
     // When it is stopped, the copy of the newest log is replayed like any other at the next open.
-    SEGUE_RETURN_IF_ERROR(ReplayOne(logs[i].path, follows(i), relog.get(), [&](uint64_t offset) {
+    const auto polled = [&](uint64_t offset) {
       return poll({progress.bytes_done + offset, progress.bytes_left - std::min(progress.bytes_left, offset)});
-    }));
+    };
+    SEGUE_ASSIGN_OR_RETURN(const uint64_t end, ReplayOne(logs[i].path, follows(i), relog.get(), polled));
     progress.bytes_done += logs[i].capacity;
     progress.bytes_left -= logs[i].capacity;
     if (newest) continue;
+    // Before anything is changed: what lies behind the damage may still be of use to somebody.
+    if (const Log& next = logs[i + 1]; follows(i + 1) && next.proves && next.first > Reached() + 1) {
+      return LogEndsEarly(logs[i].path, end, last_seq_, next.path, next.first);
+    }
     SEGUE_RETURN_IF_ERROR(
         FlushOne({memtable_, nullptr, logs[i].path, last_seq_, logs[i].generation + 1, std::move(memtable_tokens_)}));
     memtable_ = std::make_shared<Memtable>(&core_->schema, &core_->format, &core_->interners);

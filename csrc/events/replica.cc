@@ -16,7 +16,8 @@ constexpr int kAttempts = 1000;
 
 bool Refused(const Status& status) {
   const int64_t error = status.number();
-  return status.code() == StatusCode::kIo && (error == EACCES || error == EPERM || error == EROFS);
+  return status.code() == StatusCode::kIo &&
+         (error == EACCES || error == EPERM || error == EROFS || error == ENOSPC || error == EDQUOT);
 }
 
 Status TooFast(const std::string& path) {
@@ -47,10 +48,15 @@ std::vector<std::shared_ptr<Memtable>> Replica::memtables() const {
 uint64_t Replica::synced_seq() const {
   // What a pipeline published was synced; so was what is in tables.
   uint64_t synced = std::max(manifest_.flushed_seq, manifest_.handoff_seq);
-  for (const Log& log : logs_) {
+  size_t proven = 0;  // the logs before it were synced to their end
+  for (size_t i = 0; i < logs_.size(); ++i) {
+    if (logs_[i].reader->ProvesPriorSynced()) proven = i;
+  }
+  for (size_t i = 0; i < logs_.size(); ++i) {
+    const Log& log = logs_[i];
     if (log.last_seq == 0) continue;
-    synced = std::max(synced, log.synced_seq);
-    if (log.synced_seq < log.last_seq) break;
+    synced = std::max(synced, i < proven ? log.last_seq : log.synced_seq);
+    if (i >= proven && log.synced_seq < log.last_seq) break;
   }
   return std::min(synced, last_seq_);
 }
@@ -261,6 +267,9 @@ Status Replica::FollowLogs(const ReplayPoll& poll) {
       // Its records were not written yet, or lost with the power; unless all that comes before was synced by then,
       // or the log before it is gone.
       if (follows && !next.reader->ProvesPriorSynced()) return {};
+      if (follows && !logs_.empty()) {
+        return LogEndsEarly(logs_.back().path, logs_.back().reader->last_offset(), last_seq_, next.path, first);
+      }
       return Status::Corruption(next.path, static_cast<int64_t>(wal_header::kFirstSequence),
                                 "'" + next.path + "' begins with event " + std::to_string(first) +
                                     ", and what comes before ends with " + std::to_string(Reached()) +

@@ -121,9 +121,11 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
   }
   ++counts->blocks_read;
   if (fill) ++counts->cache_misses;
-  // More of a block that is in the cache takes the place of that.
-  if (fill && (found || resources_.cache->Admits(
-                            key, ChunkEnd(block, chunks.back()) - ChunkBegin(block, chunks.front()), columns + 1))) {
+  if (fill && !found) {
+    const uint32_t bytes = chunks.empty() ? 0 : ChunkEnd(block, chunks.back()) - ChunkBegin(block, chunks.front());
+    fill = resources_.cache->Admits(key, bytes, columns + 1);
+  }
+  if (fill) {  // also where more of a block that is in the cache takes the place of that
     auto read = std::make_shared<BlockCache::Block>();
     read->chunks.resize(columns + 1);
     SEGUE_RETURN_IF_ERROR(ReadChunks(block, chunks, &read->bytes, &read->chunks));

@@ -84,7 +84,7 @@ class SstReader {
   // sequence numbers of a block, and checks them: from the cache or from the
   // file, reading only the bytes of those chunks unless the gap between them is
   // too small to save a read. `fill`: look into the cache, and keep there what
-  // was read.
+  // was read if the cache admits it.
   Status Fetch(size_t block, const std::vector<bool>& wanted, bool seq, bool fill, EncodedBlock* out,
                ReadCounts* counts) const;
   // Appends rows [begin, end) of a fetched column to *out.

@@ -178,4 +178,12 @@ Result<bool> WalReader::Next(WalRecord* out) {
                                 ", though the log was synced to byte " + std::to_string(synced_to_));
 }
 
+Status LogEndsEarly(const std::string& path, uint64_t offset, uint64_t last, const std::string& next, uint64_t first) {
+  return Status::Corruption(path, static_cast<int64_t>(offset),
+                            "'" + path + "' ends early: there is no record at byte " + std::to_string(offset) +
+                                ", after event " + std::to_string(last) + ", and '" + next +
+                                "', which shows that all before it was synced, begins with event " +
+                                std::to_string(first));
+}
+
 }  // namespace segue

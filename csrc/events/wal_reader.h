@@ -58,7 +58,7 @@ class WalReader {
   // The note in the header, as last read: never above what was synced.
   uint64_t synced_to() const { return synced_to_; }
   // Whether all logs before this one were complete on the medium when it began, or had its first sync: a log is
-  // synced after those before it.
+  // synced after those before it. (Or, of a recovery's copy of the log before it, has all of that.)
   bool ProvesPriorSynced() const { return header_.prior_synced || synced_to_ > kWalHeaderSize; }
   uint64_t capacity() const { return capacity_; }
 
@@ -84,5 +84,9 @@ class WalReader {
   uint64_t buffer_end_ = 0;
   uint64_t chunk_;  // how much to read at once: little at the end of a log that is followed
 };
+
+// kCorruption: the records of the log at `path` end at `offset` with event `last`, and the log `next`, which
+// proves it to have been synced, begins with event `first`.
+Status LogEndsEarly(const std::string& path, uint64_t offset, uint64_t last, const std::string& next, uint64_t first);
 
 }  // namespace segue

@@ -90,6 +90,11 @@ bool WalWriter::Fits(size_t payload_size) const {
          WalRecordSize(payload_size) <= capacity_ - end_.load(std::memory_order_relaxed);
 }
 
+bool WalWriter::AtOnce(size_t payload_size) const {
+  const uint64_t size = WalRecordSize(payload_size);
+  return image_ || (size < kWriteBytes && end_.load(std::memory_order_relaxed) + size <= prepared_);
+}
+
 Status WalWriter::PrepareStores(uint64_t begin, uint64_t end) {
   if (end <= prepared_) return Status();
   const uint64_t upto = std::min(capacity_, end + kPrepareAhead);

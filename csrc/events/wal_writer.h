@@ -10,7 +10,7 @@
 //             nothing before it is synced: one write and one sync for all who
 //             wait, and several times faster than syncing a mapping (env.h).
 //
-// Thread safety: Fits and Append belong to one thread at a time. Sync, Seal,
+// Thread safety: Fits, AtOnce and Append belong to one thread at a time. Sync, Seal,
 // end_offset and synced_offset may be called from any thread meanwhile.
 // Invariants: bytes below end_offset() are complete records; a reader that maps
 // or reads the file meanwhile never takes half of one for a record: its first
@@ -53,6 +53,8 @@ class WalWriter {
   // Whether a record with so much payload can be appended: the file has room
   // (else start a new one), and status() is ok.
   bool Fits(size_t payload_size) const;
+  // Whether that would be a store into memory that is ready for it, and wait for nothing.
+  bool AtOnce(size_t payload_size) const;
   // Appends one record, which Fits. On an error it is not in the log.
   Status Append(WalRecordType type, uint64_t first_seq, uint32_t count, std::string_view payload);
 

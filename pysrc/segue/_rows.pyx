@@ -25,6 +25,7 @@ import operator as _operator
 
 from segue import _engine
 from segue.errors import InvalidError, SchemaError
+from segue.event_values import shown
 
 cdef extern from "bindings/row_api.h":
     ctypedef struct SegueRowApi:
@@ -236,7 +237,8 @@ cdef class RowAppender:
 
     cdef object _wrong(self, Py_ssize_t c, object value, str why):
         return SchemaError(
-            f"column {self._names[c]!r} is {self._types[c]}: {value!r} ({type(value).__name__}) {why}", self._names[c]
+            f"column {self._names[c]!r} is {self._types[c]}: {shown(value)} ({type(value).__name__}) {why}",
+            self._names[c],
         )
 
     cdef int64_t _integer(self, Py_ssize_t c, object value, int64_t low, int64_t high) except? -1:
@@ -322,16 +324,18 @@ cdef class RowAppender:
         if not exact.is_finite():
             raise self._wrong(c, value, "is not finite")
         sign, digits, exponent = exact.as_tuple()
-        unscaled = int("".join(map(str, digits)))
+        # By the places of the digits: an exponent may stand for a number of a billion of them.
         shift = exponent + scale
-        if shift >= 0:
-            unscaled *= 10 ** shift
-        else:
-            unscaled, rest = divmod(unscaled, 10 ** -shift)
-            if rest:
-                raise self._wrong(c, value, f"has more than {scale} digits after the point")
-        if unscaled >= 10 ** precision:
-            raise self._wrong(c, value, f"has more than {precision} digits")
+        unscaled = 0
+        if exact:
+            if shift < 0:
+                if -shift >= len(digits) or any(digits[shift:]):
+                    raise self._wrong(c, value, f"has more than {scale} digits after the point")
+                digits = digits[:shift]
+                shift = 0
+            if exact.adjusted() + scale >= precision:
+                raise self._wrong(c, value, f"has more than {precision} digits")
+            unscaled = int("".join(map(str, digits))) * 10 ** shift
         cdef bytes raw = int(-unscaled if sign else unscaled).to_bytes(16, "little", signed=True)
         memcpy(slot, PyBytes_AS_STRING(raw), 16)
         return 0
@@ -402,6 +406,9 @@ cdef class RowAppender:
                 if isinf(single) and not isinf(real):
                     raise self._wrong(c, value, "is out of range for 32 bits")
                 memcpy(at, &single, 4)
+                real = single
+            if isinstance(value, int) and value != real:
+                raise self._wrong(c, value, "has more digits than a float holds; give a float to have it rounded")
         elif slot.type == BOOL:
             if value is True:
                 at[0] = 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from segue import _engine
 
-__all__ = ["EventValues", "window_width"]
+__all__ = ["EventValues", "shown", "window_width"]
 
 
 class EventValues:
@@ -54,7 +54,8 @@ class EventValues:
             try:
                 if pa.types.is_timestamp(kind):
                     kind = _exact_time_type(name, values, kind)
-                arrays[name] = pa.array(values, type=kind)
+                array = _chunks(values, kind) if _is_arrow_stream(values) else pa.array(values, type=kind)
+                arrays[name] = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
             except SchemaError:
                 raise
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -90,7 +91,7 @@ class EventValues:
             raise InvalidError(f"{what}={value!r} is not a time")
         if isinstance(value, int):
             if not -(2**63) <= value < 2**63:
-                raise InvalidError(f"{what}={value!r} is not a time for column {self._time!r} ({kind})")
+                raise InvalidError(f"{what}={shown(value)} is not a time for column {self._time!r} ({kind})")
             return value
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
             value = value.astimezone(dt.UTC).replace(tzinfo=None)
@@ -128,6 +129,32 @@ class EventValues:
         return self._store.encode_key(schema, array)
 
 
+def shown(value: Any) -> str:
+    """Return a value for a message, which has no room for a long one.
+
+    >>> shown("home"), len(shown("x" * 1000)), shown(10**5000)
+    ("'home'", 100, 'a number of thousands of digits')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python converts no such number to text
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _is_arrow_stream(values: Any) -> bool:
+    """Whether a column comes in Arrow's chunks. pandas' own conversion knows which of its values are null."""
+    return hasattr(values, "__arrow_c_stream__") and type(values).__module__.partition(".")[0] != "pandas"
+
+
+def _chunks(values: Any, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column of Arrow's chunks as the table's type; text as it is: the store takes all layouts."""
+    import pyarrow as pa
+
+    chunks = pa.chunked_array(values)
+    return chunks if pa.types.is_string(kind) or pa.types.is_binary(kind) else chunks.cast(kind)
+
+
 def _first_at_or_after(value: Any, unit: str) -> int | None:
     """Round a bound up that is finer than the column: ``>=`` and ``<`` mean the same then. None if it is not.
 
@@ -160,7 +187,7 @@ def _exact_time_type(name: str, values: Any, kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     typed = getattr(getattr(values, "dtype", None), "kind", "O") != "O"  # pyarrow cuts no array of numpy's
-    if kind.unit == "ns" or typed or isinstance(values, pa.Array):
+    if kind.unit == "ns" or typed or isinstance(values, pa.Array) or _is_arrow_stream(values):
         return kind
     if all(value is None or isinstance(value, int) for value in values):
         return kind

@@ -227,7 +227,8 @@ class Events:
         sequence = self._rows.try_append(*values, **named)
         if sequence is None:
             append = partial(self._rows.append_unacknowledged, *values, **named)
-            sequence = await loop.run_in_executor(None, append)
+            # Shielded: a call that is cancelled has appended all the same, even if it had no thread yet.
+            sequence = await asyncio.shield(loop.run_in_executor(None, append))
         if self._store.commits:
             commits = self._async_commits.get(loop)
             if commits is None:
@@ -239,6 +240,9 @@ class Events:
 
     def append_batch(self, data: Any, token: str | None = None) -> tuple[int, int]:
         """Append many events at once: all of them or, on any error, none.
+
+        Only after a sync that failed (``StorageError``; nothing is appended any more) it is open whether they
+        survive. A batch without rows stores nothing, and its token neither.
 
         Parameters
         ----------
@@ -442,7 +446,7 @@ class Events:
         return ExpireReport(first, events, files, size)
 
     def verify(self) -> None:
-        """Read every file and check every checksum.
+        """Read every file that holds events and check every checksum; of logs, as far as they were synced.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -206,6 +207,58 @@ def test_the_loop_turns_while_the_disk_works(disk: Disk) -> None:
         return turns + await task
 
     assert run(serve()) == 1002
+
+
+@pytest.mark.parametrize("size", [10, 5000], ids=["room in the log to be made ready", "a large event"])
+def test_python_runs_while_an_event_that_is_not_synced_waits_for_its_log(size: int) -> None:
+    env = _engine.testing.GatedEnv(_engine.testing.MemEnv())
+    schema = SCHEMA.append(pa.field("text", pa.string()))
+    with Events.create("t", "t", schema, "user", "at", durability="os", _env=env) as events:
+        events.append(0, 0, "has its log")
+        env.close_writes()
+        done = threading.Event()
+
+        def append() -> None:
+            # Not all of these find their place in the log ready.
+            for n in range(1, 10_000 if size < 4096 else 2):
+                events.append(n, 0, "x" * size)
+            done.set()
+
+        thread = threading.Thread(target=append)
+        thread.start()
+        try:
+            # This thread gets no further if the one that waits has kept the GIL.
+            until(lambda: env.writes_waiting == 1)
+            assert not done.is_set()
+        finally:
+            env.open_writes()
+            thread.join(timeout=60)
+        assert done.is_set()
+        assert events.scan().to_arrow().num_rows == (10_000 if size < 4096 else 2)
+
+
+def test_a_cancelled_call_that_waits_for_a_thread_appends_all_the_same() -> None:
+    events = Events.create("t", "t", SCHEMA, "user", "at", _env=_engine.testing.MemEnv())
+    free = threading.Event()
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, free.wait)
+        # A table's first event waits for its log to be made, in a thread.
+        task = asyncio.create_task(events.append_async(1, 0))
+        await asyncio.sleep(0.01)
+        assert events.stats().sequence == 0
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        free.set()
+        await busy
+        await until_async(lambda: events.stats().sequence == 1)
+
+    with events:
+        run(serve())
+        assert events.scan().to_arrow()["user"].to_pylist() == [1]
 
 
 @pytest.mark.parametrize("when", ["before it started", "during the commit", "while gathering for the next"])

@@ -239,6 +239,28 @@ def test_synced_is_what_the_log_says(place: tuple[Any, str]) -> None:
     events.close()
 
 
+def test_a_log_that_was_synced_shows_that_the_one_before_it_was(place: tuple[Any, str]) -> None:
+    """Also where that one's own note did not reach the disk: it gets there with that log's next sync."""
+    env = place[0]
+    events = writer(place)
+    append(events, 5)
+    events.sync()
+    store_id = bytes.fromhex(events.store_id)
+    content = env.read_file("t/wal-000001.log")
+    batch = content[4096 + 32 :][: struct.unpack_from("<I", content, 4100)[0]]
+    after = env.crash("all")
+    events.close()
+    word = struct.pack("<I", 4096 // 8)
+    note = word + struct.pack("<I", testing.crc32c(struct.pack("<Q", 1) + word))
+    after.write_raw("t/wal-000001.log", content[:64] + note + content[72:])
+    log = testing.WalWriter("t/wal-000002.log", store_id, 2, 6, False, 8192, "", after)
+    log.append(batch, 2, 6, 5)
+    with reader((after, place[1])) as seen:
+        assert (seen.snapshot().sequence, seen.sync()) == (10, 0)
+        log.sync()
+        assert (seen.refresh(), seen.sync()) == (10, 10)
+
+
 def test_damage_in_the_synced_part_is_an_error_and_not_forgotten(place: tuple[Any, str]) -> None:
     env = place[0]
     events, seen = writer(place), reader(place)

@@ -145,6 +145,40 @@ def test_appends_until_the_disk_is_full_and_on(disk: Path, durability: str) -> N
     )
 
 
+def test_readers_and_retries_on_a_full_disk(disk: Path) -> None:
+    run(
+        """
+        events = Events.create(disk + "/t", "t", SCHEMA, "k", "at", durability=durability, _options=OPTIONS)
+        for k in range(0, 400, 200):
+            events.append_batch(columns(k, 200), token=f"from {k}")
+        events.flush()
+        early = Events.open(disk + "/t", "t", mode="r", _options=OPTIONS)
+        events.append_batch(columns(400, 200))
+        events.flush()
+        fill()
+        # There is no room for a lease on the new table.
+        with Events.open(disk + "/t", "t", mode="r", _options=OPTIONS) as late:
+            assert numbers(late) == list(range(600))
+        assert early.refresh() == 600
+        assert numbers(early) == list(range(600))
+        early.close()
+        try:
+            for k in range(600, 100_000, 200):
+                events.append_batch(columns(k, 200))
+        except OSError as error:
+            is_full(error)
+        else:
+            raise AssertionError("it was to be full")
+        # What was committed before is acknowledged again: nothing is written for it.
+        assert events.append_batch(columns(200, 200), token="from 200") == (201, 400)
+        make_room()
+        events.close()
+        """,
+        disk,
+        "commit",
+    )
+
+
 @pytest.mark.parametrize("durability", ["commit", "interval", "os"])
 def test_a_disk_that_fills_up_again_and_again(disk: Path, durability: str) -> None:
     out = run(

@@ -309,8 +309,44 @@ def test_a_lost_tail_of_a_log_that_was_synced_is_an_error(
     log = bytearray(two.env.read_raw(two.paths[0]))
     log[two.ends[-1] - 1] ^= 1
     two.env.write_raw(two.paths[0], bytes(log))
-    with pytest.raises(CorruptionError, match="missing"):
-        two.rows(mode)
+    damaged = bytes(log)
+    before = {path: two.env.read_raw(f"/{path}") for path in two.env.files()}
+    env = two.env.crash("all")
+    with pytest.raises(CorruptionError, match="ends early") as raised:
+        Events.open("/t", "t", mode=mode, _options=OPTIONS, _env=env)
+    assert (raised.value.path, raised.value.offset) == (two.paths[0], two.ends[-2])
+    assert {path: env.read_raw(f"/{path}") for path in env.files() if "LOCK" not in path} == {
+        path: data for path, data in before.items() if "LOCK" not in path
+    }, "what is left is kept"
+    assert env.read_raw(two.paths[0]) == damaged
+
+
+@pytest.mark.parametrize("mode", ["r", "rw"])
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_lost_tail_of_a_log_is_an_error_where_only_the_last_log_says_that_it_was_synced(
+    synced: bool, mode: str
+) -> None:
+    two = TwoLogs(prior_synced=False, synced=False)
+    store_id = two.env.read_raw(two.paths[1])[16:32]
+    generation = int(two.paths[1][7:13]) + 1
+    path = f"/t/wal-{generation:06d}.log"
+    reader = testing.WalReader(two.paths[1], store_id, two.env)
+    payload = next(iter(reader.next, None))[4]
+    writer = testing.WalWriter(path, store_id, generation, 7, False, 8192, env=two.env)
+    writer.append(payload, 1, 7, 1)
+    if synced:
+        writer.sync()
+    two.env.sync_dir("/t")
+    log = bytearray(two.env.read_raw(two.paths[0]))
+    log[two.ends[-1] - 1] ^= 1
+    two.env.write_raw(two.paths[0], bytes(log))
+    if mode == "rw" and synced:
+        with pytest.raises(CorruptionError, match="ends early") as raised:
+            two.rows(mode)
+        assert raised.value.path == two.paths[0]
+    else:
+        # A reader looks no further than the next log; what it shows was there before all that is missing.
+        assert two.rows(mode) == [1, 2]
 
 
 @pytest.mark.parametrize("mode", ["r", "rw"])
