@@ -36,6 +36,8 @@ FEW_KEYS = {
     "block_rows": 128,
     "window_rows": 50,
     "table_keys": 3,
+    "cache_bytes": 1 << 14,
+    "max_open_files": 2,
 }
 BY_HAND = {"wal_bytes": 16384, "block_rows": 8, "window_rows": 1, "background_compaction": False}
 EACH_APPEND_FLUSHED = {"wal_bytes": 8192, "memtable_bytes": 1, "block_rows": 1, "window_rows": 4}
