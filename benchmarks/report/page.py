@@ -29,7 +29,7 @@ figures near a bound may fall on its other side the next time; a row that needs 
 
 SCALES = {
     "small": "where start-up and caches weigh much",
-    "medium": "on a quarter to a tenth of the rows for which the targets are set (that is scale large)",
+    "medium": "on fewer rows than the targets are set for, which scale large has",
 }
 """What to hold against figures of a scale."""
 

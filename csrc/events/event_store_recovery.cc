@@ -199,7 +199,7 @@ Status EventStore::ReplayWals(const OpenPoll& poll) {
     progress.bytes_done += logs[i].capacity;
     progress.bytes_left -= logs[i].capacity;
     if (newest) continue;
-    // Before anything is changed: what lies behind the damage may still be of use to somebody.
+    // Before its file may be used again: what lies behind the damage may still be of use to somebody.
     if (const Log& next = logs[i + 1]; follows(i + 1) && next.proves && next.first > Reached() + 1) {
       return LogEndsEarly(logs[i].path, end, last_seq_, next.path, next.first);
     }
