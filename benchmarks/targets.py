@@ -185,6 +185,10 @@ _EVENTS = (
            (Goal(bound=1, strict=True), beats("rocksdict", 1)), figure="p99_ms"),
     Target("last-50-p50", "events/last-50", "Last 50 plays of a user, warm: p50", "ms", "lower",
            (beats("rocksdict", 1),), figure="p50_ms"),
+    Target("first-50-p99", "events/first-50", "Last 50 plays of a user not asked for before: p99", "ms", "lower",
+           figure="first_p99_ms"),
+    Target("first-50-p50", "events/first-50", "Last 50 plays of a user not asked for before: p50", "ms", "lower",
+           figure="first_p50_ms"),
     Target("absent", "events/absent",
            "Absent user: blocks looked into, of filter probes (of which a filter errs on 1 % by design, on 1.2 % "
            "where it is full)", "%", "lower", (Goal(bound=1.2),), figure="absent_blocks_percent"),

@@ -1,5 +1,6 @@
 #include "base/arrow_array.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -254,8 +255,9 @@ Result<std::unique_ptr<BatchReader>> StreamReader::Next() {
 namespace {
 
 struct ArrayHolder {
-  std::vector<const void*> buffers;
-  std::vector<std::unique_ptr<ArrowArray>> children;
+  std::array<const void*, 3> buffers{};
+  int64_t buffer_count = 0;
+  std::vector<ArrowArray> children;
   std::vector<ArrowArray*> child_pointers;
   std::unique_ptr<ArrowArray> dictionary;
   std::shared_ptr<const void> owner;
@@ -263,8 +265,8 @@ struct ArrayHolder {
 
 void ReleaseArray(ArrowArray* array) {
   auto* holder = static_cast<ArrayHolder*>(array->private_data);
-  for (auto& child : holder->children) {
-    if (child->release != nullptr) child->release(child.get());
+  for (ArrowArray& child : holder->children) {
+    if (child.release != nullptr) child.release(&child);
   }
   if (holder->dictionary && holder->dictionary->release != nullptr) {
     holder->dictionary->release(holder->dictionary.get());
@@ -274,11 +276,12 @@ void ReleaseArray(ArrowArray* array) {
 }
 
 void FillArray(int64_t length, int64_t null_count, std::unique_ptr<ArrayHolder> holder, ArrowArray* out) {
-  for (auto& child : holder->children) holder->child_pointers.push_back(child.get());
+  holder->child_pointers.reserve(holder->children.size());
+  for (ArrowArray& child : holder->children) holder->child_pointers.push_back(&child);
   *out = ArrowArray{};
   out->length = length;
   out->null_count = null_count;
-  out->n_buffers = static_cast<int64_t>(holder->buffers.size());
+  out->n_buffers = holder->buffer_count;
   out->buffers = holder->buffers.data();
   out->n_children = static_cast<int64_t>(holder->children.size());
   out->children = holder->child_pointers.data();
@@ -291,12 +294,13 @@ void FillColumn(TypeId id, int64_t length, const ExportColumn& column, ArrowArra
   static constexpr int32_t kZeroOffsets[2] = {0, 0};
   auto holder = std::make_unique<ArrayHolder>();
   holder->owner = column.owner;
-  holder->buffers.push_back(column.validity);
+  const void* values = column.values == nullptr ? kZeroOffsets : column.values;
   if (IsVariable(id)) {
-    holder->buffers.push_back(column.offsets == nullptr ? kZeroOffsets : column.offsets);
-    holder->buffers.push_back(column.values == nullptr ? static_cast<const void*>(kZeroOffsets) : column.values);
+    holder->buffers = {column.validity, column.offsets == nullptr ? kZeroOffsets : column.offsets, values};
+    holder->buffer_count = 3;
   } else {
-    holder->buffers.push_back(column.values == nullptr ? static_cast<const void*>(kZeroOffsets) : column.values);
+    holder->buffers = {column.validity, values};
+    holder->buffer_count = 2;
   }
   if (id == TypeId::kDictionary) {
     holder->dictionary = std::make_unique<ArrowArray>();
@@ -340,11 +344,10 @@ void ReleaseStream(ArrowArrayStream* stream) {
 
 void ExportBatch(const Schema& schema, int64_t rows, std::vector<ExportColumn> columns, ArrowArray* out) {
   auto root = std::make_unique<ArrayHolder>();
-  root->buffers.push_back(nullptr);
+  root->buffer_count = 1;  // of its validity, which it has not
+  root->children.resize(columns.size());
   for (size_t i = 0; i < columns.size(); ++i) {
-    auto child = std::make_unique<ArrowArray>();
-    FillColumn(schema.fields[i].type.id, rows, columns[i], child.get());
-    root->children.push_back(std::move(child));
+    FillColumn(schema.fields[i].type.id, rows, columns[i], &root->children[i]);
   }
   FillArray(rows, 0, std::move(root), out);
 }

@@ -166,7 +166,11 @@ Result<ColumnBatch> ReadAll(const StoreSchema& schema, const Interners& interner
   if (batches.size() > 1) {
     for (size_t c = 0; c < all.columns.size(); ++c) {
       const auto width = static_cast<size_t>(schema.columns[c].width);
-      width > 0 ? all.columns[c].values.reserve(rows * width) : all.columns[c].offsets.reserve(rows + 1);
+      if (width > 0) {
+        all.columns[c].values.reserve(rows * width);
+      } else {
+        all.columns[c].offsets.reserve(rows + 1);
+      }
     }
   }
   for (const auto& batch : batches)

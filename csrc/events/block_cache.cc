@@ -11,8 +11,8 @@ namespace {
 // some hundred blocks.
 constexpr uint64_t kShardBytes = uint64_t{4} << 20;
 constexpr uint64_t kMaxShards = 16;
-// Blocks that were missed are remembered one for so many bytes: about as many as a full cache holds.
-constexpr uint64_t kBytesPerMissed = uint64_t{4} << 10;
+// What was missed is remembered, one for so many bytes: about as many as a cache full of slices holds.
+constexpr uint64_t kBytesPerMissed = 512;
 constexpr uint64_t kMostMissed = uint64_t{1} << 18;  // of one shard
 
 }  // namespace
@@ -50,7 +50,7 @@ bool BlockCache::Admits(const Key& key, size_t bytes, size_t chunks) {
   const uint64_t hash = KeyHash()(key);
   Shard& shard = ShardOf(key);
   const std::lock_guard lock(shard.mutex);
-  if (shard.bytes + cost <= room) return true;
+  if (key.slice != 0 && shard.bytes + cost <= room) return true;
   uint32_t& missed = shard.missed[(hash >> 32) % shard.missed.size()];
   const auto mark = static_cast<uint32_t>(hash) | 1;
   const bool again = missed == mark;
@@ -72,18 +72,6 @@ void BlockCache::Insert(const Key& key, BlockPtr block) {
   shard.entries.push_front({key, std::move(block)});
   shard.places.emplace(key, shard.entries.begin());
   shard.bytes += cost;
-}
-
-void BlockCache::EraseTable(uint64_t table) {
-  for (Shard& shard : shards_) {
-    std::list<Entry> dropped;
-    const std::lock_guard lock(shard.mutex);
-    for (auto entry = shard.entries.begin(); entry != shard.entries.end();) {
-      const auto next = std::next(entry);
-      if (entry->key.table == table) DropLocked(&shard, entry, &dropped);
-      entry = next;
-    }
-  }
 }
 
 uint64_t BlockCache::bytes() const {

@@ -1,21 +1,22 @@
-// BlockCache: blocks of SSTables in memory, up to a budget of bytes.
+// BlockCache: what reads by key needed of SSTables, in memory, up to a budget of bytes.
 //
-// It holds column chunks as they stand in the file, encoded and already checked:
-// they are three to four times smaller than decoded ones, and a read of one key
-// decodes a few rows of each. An entry has the chunks of a block that were asked
-// for. Only reads by key fill the cache; a scan of everything would replace all
-// of it by blocks that nobody asks for again.
+// An entry is a block, or a slice: the rows that one key has in a block, mostly a
+// few of its hundreds. Slices let the cache know a budget's worth of keys rather
+// than of their neighbours; a block is for keys that lie together. Either has the
+// column chunks that were asked for, encoded and already checked: three to four
+// times smaller than decoded ones. Only reads by key fill the cache; a scan of
+// everything would replace all of it by what nobody asks for again.
 //
-// Least recently used blocks go first; but once it is full, a block comes in only
-// when it is asked for a second time within some thousand others (the doorkeeper
-// of TinyLFU; Einziger, Friedman, Manes 2017). Where few blocks are asked for
-// again, most of the work of a cache is to move them in and out. The keys are
-// spread over shards with a lock each, so that readers seldom meet.
+// Least recently used entries go first, and those of tables that are gone like the others. A slice comes in at once as
+// long as there is room; a slice later, and a block always, when it is asked for a second time within some ten thousand
+// others (the doorkeeper of TinyLFU; Einziger, Friedman, Manes 2017): where little is asked for again, most of the work
+// of a cache is to move it in and out. The entries are spread over shards with a lock each, so that readers seldom
+// meet.
 //
 // Thread safety: every method from any thread.
-// Invariants: bytes() <= capacity(); a block that a reader holds lives on after
+// Invariants: bytes() <= capacity(); an entry that a reader holds lives on after
 // it has left the cache.
-// Ownership: blocks are shared with readers.
+// Ownership: entries are shared with readers.
 #pragma once
 
 #include <cstddef>
@@ -37,12 +38,16 @@ class BlockCache {
   struct Key {
     uint64_t table = 0;  // NewTable's number
     uint64_t block = 0;
+    uint64_t slice = 0;  // SliceOf a key; 0: the block itself
 
     bool operator==(const Key&) const = default;
   };
   struct Block {
     RawVector<char> bytes;
     std::vector<std::string_view> chunks;  // into bytes, without checksum; empty: not there
+    // Of a slice: the key, as keys may share a hash, and how many rows it has, which may be none.
+    std::string_view key;  // into bytes
+    size_t rows = 0;
   };
   using BlockPtr = std::shared_ptr<const Block>;
 
@@ -51,35 +56,36 @@ class BlockCache {
 
   // A number that no other table of this cache has or had.
   uint64_t NewTable();
+  static uint64_t SliceOf(uint64_t key_hash) { return key_hash | 1; }
   // Null when it is not there.
   BlockPtr Find(const Key& key);
-  // Whether a block that was missed is to be inserted; remembers that it was asked for.
+  // Whether what was missed is to be inserted; remembers that it was asked for.
   bool Admits(const Key& key, size_t bytes, size_t chunks);
   // Keeps `block` in place of what was there, unless it alone would take most of a shard.
   void Insert(const Key& key, BlockPtr block);
-  // Drops what is left of a table that is gone.
-  void EraseTable(uint64_t table);
 
   uint64_t capacity() const { return capacity_; }
   uint64_t bytes() const;
 
  private:
-  // What an entry takes besides its bytes: list node, table node, block.
-  static constexpr size_t kOverhead = 192;
+  // What an entry takes besides its bytes: list node, table node, block, and what malloc adds to each.
+  static constexpr size_t kOverhead = 256;
 
   struct Entry {
     Key key;
     BlockPtr block;
   };
   struct KeyHash {
-    size_t operator()(const Key& key) const { return HashU64(key.table * 0x9E3779B97F4A7C15ULL ^ key.block); }
+    size_t operator()(const Key& key) const {
+      return HashU64(key.table * 0x9E3779B97F4A7C15ULL ^ key.block ^ key.slice);
+    }
   };
   struct Shard {
     mutable std::mutex mutex;
     std::list<Entry> entries;  // most recently used first
     std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> places;
     uint64_t bytes = 0;
-    std::vector<uint32_t> missed;  // hashes of blocks, each in its place; 0: none
+    std::vector<uint32_t> missed;  // hashes of keys, each in its place; 0: none
   };
 
   static uint64_t Cost(size_t bytes, size_t chunks) { return bytes + chunks * sizeof(std::string_view) + kOverhead; }

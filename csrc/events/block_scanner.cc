@@ -28,7 +28,11 @@ void BlockScanner::Reserve(ColumnBatch* out) const {
   for (size_t c = 0; c < spec_.wanted.size(); ++c) {
     if (!spec_.wanted[c]) continue;
     const auto width = static_cast<size_t>(schema.columns[c].width);
-    width > 0 ? out->columns[c].values.reserve(rows * width) : out->columns[c].offsets.reserve(rows + 1);
+    if (width > 0) {
+      out->columns[c].values.reserve(rows * width);
+    } else {
+      out->columns[c].offsets.reserve(rows + 1);
+    }
   }
   if (spec_.sequences) out->seq.reserve(rows);
 }

@@ -49,6 +49,7 @@ KeyScanner::KeyScanner(std::shared_ptr<const Snapshot> snapshot, ScanSpec spec)
     Source& source = sources_.emplace_back();
     source.table = table.get();
     source.bounds = bounds;
+    table->PrefetchKey(hash_);
     PushBound(static_cast<uint32_t>(sources_.size() - 1), meta);
   }
 }
@@ -97,7 +98,7 @@ Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<c
     // Rows of this source, for as long as none of another comes before them.
     Piece& piece = sources_[head.source].piece;
     const StoreSchema& schema = snapshot_->core().schema;
-    kept->push_back(piece.rows);
+    if (kept->empty() || kept->back() != piece.rows) kept->push_back(piece.rows);
     const auto source = static_cast<uint32_t>(kept->size() - 1);
     for (;;) {
       const size_t row = spec_.descending ? --piece.end : piece.at++;
@@ -256,10 +257,13 @@ Status KeyScanner::FindKey(const SstReader& table, const BlockInfo& info, size_t
 Status KeyScanner::ReadBlock(Source* source, size_t block) {
   const SstReader& table = *source->table;
   const BlockInfo& info = table.blocks()[block];
-  SEGUE_RETURN_IF_ERROR(table.Fetch(block, read_, true, true, &encoded_, &counts_));
+  SEGUE_RETURN_IF_ERROR(table.FetchOfKey(block, *spec_.key, hash_, read_, true, &encoded_, &counts_));
   size_t begin = 0;
-  size_t end = 0;
-  SEGUE_RETURN_IF_ERROR(FindKey(table, info, &begin, &end));
+  size_t end = encoded_.rows();
+  if (!encoded_.slice()) {
+    SEGUE_RETURN_IF_ERROR(FindKey(table, info, &begin, &end));
+    SEGUE_RETURN_IF_ERROR(table.KeepSlice(encoded_, *spec_.key, hash_, begin, end, &slices_));
+  }
   if (begin == end) return {};
   source->found = true;
 
@@ -278,19 +282,39 @@ Status KeyScanner::ReadBlock(Source* source, size_t block) {
   }
   if (begin == end) return {};
 
-  auto rows = std::make_shared<ColumnBatch>();
-  rows->rows = end - begin;
-  rows->columns.resize(read_.size());
+  const std::shared_ptr<ColumnBatch>& rows = RoomFor(end - begin);
+  const size_t first = rows->rows;
   const uint8_t* times = times_.values.data();
-  rows->columns[time].values.assign(times + (begin - from) * sizeof(int64_t), times + (end - from) * sizeof(int64_t));
+  auto& kept_times = rows->columns[time].values;
+  kept_times.insert(kept_times.end(), times + (begin - from) * sizeof(int64_t), times + (end - from) * sizeof(int64_t));
   for (size_t c = 0; c < read_.size(); ++c) {
     if (c == time || !spec_.wanted[c]) continue;
     SEGUE_RETURN_IF_ERROR(table.Decode(encoded_, c, begin, end, &rows->columns[c]));
   }
   SEGUE_RETURN_IF_ERROR(table.DecodeSequences(encoded_, begin, end, &rows->seq));
-  const size_t count = rows->rows;
-  source->piece = {std::move(rows), 0, count, every_sequence};
+  rows->rows += end - begin;
+  source->piece = {rows, first, rows->rows, every_sequence};
   return {};
+}
+
+const std::shared_ptr<ColumnBatch>& KeyScanner::RoomFor(size_t rows) {
+  constexpr size_t kRows = 4096;
+  constexpr size_t kStringBytes = 1 << 20;
+  const bool full =
+      fetched_ && (fetched_->rows + rows > kRows || std::any_of(bytes_.begin(), bytes_.end(), [&](size_t c) {
+                     return fetched_->columns[c].values.size() >= kStringBytes;
+                   }));
+  if (fetched_ && !full) return fetched_;
+  fetched_ = std::make_shared<ColumnBatch>();
+  fetched_->columns.resize(read_.size());
+  // What a read of one key returns, as a rule; or all that is known to come.
+  const size_t room = std::max<size_t>(rows, static_cast<size_t>(std::min<uint64_t>(64, spec_.limit - returned_)));
+  for (size_t c = 0; c < read_.size(); ++c) {
+    const auto width = static_cast<size_t>(snapshot_->core().schema.columns[c].width);
+    if (read_[c] && width > 0) fetched_->columns[c].values.reserve(room * width);
+  }
+  fetched_->seq.reserve(room);
+  return fetched_;
 }
 
 }  // namespace segue

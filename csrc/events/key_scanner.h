@@ -10,6 +10,8 @@
 // Thread safety and ownership: as Scanner.
 // Memory: one piece of a source for each source that is in the merge, and those
 // that the current batch takes rows from: at most batch_rows rows and a block a source.
+// Pieces of SSTables are ranges of a few batches, not one each: to allocate is
+// what a read of few rows would mostly do.
 #pragma once
 
 #include <cstdint>
@@ -82,6 +84,8 @@ class KeyScanner final : public Scanner {
   void PushNextBlock(uint32_t source);
   Status ReadBlock(Source* source, size_t block);
   Status FindKey(const SstReader& table, const BlockInfo& info, size_t* begin, size_t* end);
+  // Where rows that were read from tables go, to be named by pieces.
+  const std::shared_ptr<ColumnBatch>& RoomFor(size_t rows);
   Status Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept);
 
   std::shared_ptr<const Snapshot> snapshot_;
@@ -93,9 +97,11 @@ class KeyScanner final : public Scanner {
   std::vector<Source> sources_;
   std::vector<Head> heap_;  // the next one at the front
   uint64_t returned_ = 0;
-  EncodedBlock encoded_;  // scratch of ReadBlock, as are the next two
+  std::shared_ptr<ColumnBatch> fetched_;
+  EncodedBlock encoded_;  // scratch of ReadBlock, as are the next three
   ColumnBatch keys_;
   ColumnData times_;
+  SliceMaker slices_;
   ReadCounts counts_;
 };
 

@@ -53,32 +53,28 @@ Status SstReader::CheckChunk(size_t block, size_t chunk, std::string_view bytes)
 
 Status SstReader::ReadChunks(size_t block, const std::vector<size_t>& chunks, RawVector<char>* bytes,
                              std::vector<std::string_view>* views) const {
-  // Spans of chunks that one call reads, and what they take together.
-  struct Span {
-    size_t first;  // places in `chunks`
-    size_t last;
-  };
-  std::vector<Span> spans;
-  size_t total = 0;
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    const uint32_t begin = ChunkBegin(block, chunks[i]);
-    const uint32_t before = spans.empty() ? 0 : ChunkEnd(block, chunks[spans.back().last]);
-    if (spans.empty() || begin - before > kGap) {
-      spans.push_back({i, i});
-      total += ChunkEnd(block, chunks[i]) - begin;
-    } else {
-      total += ChunkEnd(block, chunks[i]) - before;
-      spans.back().last = i;
+  // One call reads the chunks of a span, from place `first` in `chunks` to what this returns.
+  const auto last_of_span = [&](size_t first) {
+    size_t last = first;
+    while (last + 1 < chunks.size() && ChunkBegin(block, chunks[last + 1]) - ChunkEnd(block, chunks[last]) <= kGap) {
+      ++last;
     }
+    return last;
+  };
+  size_t total = 0;
+  for (size_t first = 0, last = 0; first < chunks.size(); first = last + 1) {
+    last = last_of_span(first);
+    total += ChunkEnd(block, chunks[last]) - ChunkBegin(block, chunks[first]);
   }
   bytes->resize(total);
   SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
   char* at = bytes->data();
-  for (const Span& span : spans) {
-    const uint32_t begin = ChunkBegin(block, chunks[span.first]);
-    const size_t size = ChunkEnd(block, chunks[span.last]) - begin;
+  for (size_t first = 0, last = 0; first < chunks.size(); first = last + 1) {
+    last = last_of_span(first);
+    const uint32_t begin = ChunkBegin(block, chunks[first]);
+    const size_t size = ChunkEnd(block, chunks[last]) - begin;
     SEGUE_RETURN_IF_ERROR(file->Read(parts_.blocks[block].offset + begin, size, at));
-    for (size_t i = span.first; i <= span.last; ++i) {
+    for (size_t i = first; i <= last; ++i) {
       const uint32_t from = ChunkBegin(block, chunks[i]);
       const std::string_view chunk(at + (from - begin), ChunkEnd(block, chunks[i]) - from);
       SEGUE_RETURN_IF_ERROR(CheckChunk(block, chunks[i], chunk));
@@ -99,9 +95,10 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
   if (!wanted.empty() && wanted.size() != columns) return Status::Invalid("`wanted` needs one entry a column");
   out->number_ = block;
   out->rows_ = parts_.blocks[block].rows;
+  out->slice_ = false;
   out->cached_.reset();
   const auto want = [&](size_t chunk) { return chunk == columns ? seq : wanted.empty() || wanted[chunk]; };
-  const BlockCache::Key key{cache_table_, block};
+  const BlockCache::Key key{cache_table_, block, 0};
   fill = fill && resources_.cache && resources_.cache->capacity() > 0;
   BlockCache::BlockPtr found;
   if (fill) found = resources_.cache->Find(key);
@@ -114,8 +111,8 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
     return Status();
   }
   // What was in the cache already is read again with the rest: one piece of memory, one call.
-  std::vector<size_t> chunks;
-  chunks.reserve(columns + 1);
+  std::vector<size_t>& chunks = out->numbers_;
+  chunks.clear();
   for (size_t chunk = 0; chunk <= columns; ++chunk) {
     if (want(chunk) || (found && !found->chunks[chunk].empty())) chunks.push_back(chunk);
   }
@@ -143,10 +140,7 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
 
 Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const {
   const StoreColumn& spec = schema_->columns[column];
-  const auto damaged = [&](const std::string& what) {
-    return Damaged(parts_.blocks[block.number_].offset + ChunkBegin(block.number_, column),
-                   ChunkName(column) + ": " + what);
-  };
+  const auto damaged = [&](const std::string& what) { return DamagedChunk(block.number_, column, what); };
   const size_t old = out->values.size();
   const Status status = DecodeColumn(ColumnShape::Of(spec), block.chunks_[column], block.rows_, begin, end, out);
   if (!status.ok()) return damaged(status.message());
@@ -177,7 +171,7 @@ Status SstReader::DecodeSequences(const EncodedBlock& block, size_t begin, size_
   const size_t chunk = schema_->columns.size();
   const Status status = DecodeUInt64s(block.chunks_[chunk], block.rows_, begin, end, out->data() + old);
   if (status.ok()) return status;
-  return Damaged(parts_.blocks[block.number_].offset + ChunkBegin(block.number_, chunk), status.message());
+  return DamagedChunk(block.number_, chunk, status.message());
 }
 
 Status SstReader::ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const {

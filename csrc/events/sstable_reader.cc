@@ -96,7 +96,6 @@ SstReader::SstReader(std::string path, SstResources resources, const StoreSchema
 SstReader::~SstReader() {
   // A forked child has the locks as they were: a thread that it does not have may hold one for ever.
   if (ForkGeneration() != fork_) return;
-  if (resources_.cache) resources_.cache->EraseTable(cache_table_);
   resources_.files->Close(path_);
 }
 

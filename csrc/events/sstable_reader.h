@@ -25,6 +25,7 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "events/block_cache.h"
+#include "events/block_encoding.h"
 #include "events/bloom.h"
 #include "events/column_batch.h"
 #include "events/open_files.h"
@@ -40,19 +41,31 @@ struct SstResources {
   std::shared_ptr<BlockCache> cache;
 };
 
-// Chunks of one block, checked and still encoded. Belongs to one thread at a
-// time; reusing it reuses its memory.
+// Chunks of one block, or of the rows that one key has in it, checked and still
+// encoded. Belongs to one thread at a time; reusing it reuses its memory.
 class EncodedBlock {
  public:
   size_t rows() const { return rows_; }
+  bool slice() const { return slice_; }  // all rows have the key, and there are no others of it in the block
 
  private:
   friend class SstReader;
   size_t number_ = 0;
   size_t rows_ = 0;
+  bool slice_ = false;
   BlockCache::BlockPtr cached_;           // what chunks_ point into, or null:
   RawVector<char> bytes_;                 // then this
   std::vector<std::string_view> chunks_;  // without checksum; empty: not fetched
+  std::vector<size_t> numbers_;           // scratch: chunks that are to be read
+};
+
+// Scratch of KeepSlice.
+struct SliceMaker {
+  ColumnEncoder encoder;
+  ColumnData column;
+  RawVector<uint64_t> seq;
+  std::string bytes;
+  std::vector<size_t> ends;
 };
 
 class SstReader {
@@ -77,6 +90,7 @@ class SstReader {
 
   // False: no row has a key of this hash. Touches no file.
   bool MayContainKey(uint64_t key_hash) const { return parts_.bloom.MayContain(key_hash); }
+  void PrefetchKey(uint64_t key_hash) const { parts_.bloom.Prefetch(key_hash); }
   // Blocks [first, second) may have rows of this key; none other has. Touches no file.
   std::pair<size_t, size_t> BlocksOfKey(std::string_view encoded_key) const;
 
@@ -87,6 +101,13 @@ class SstReader {
   // was read if the cache admits it.
   Status Fetch(size_t block, const std::vector<bool>& wanted, bool seq, bool fill, EncodedBlock* out,
                ReadCounts* counts) const;
+  // The same for a read of one key: what the cache has of its rows alone, or else the whole block.
+  Status FetchOfKey(size_t block, std::string_view encoded_key, uint64_t key_hash, const std::vector<bool>& wanted,
+                    bool seq, EncodedBlock* out, ReadCounts* counts) const;
+  // Of a block that FetchOfKey read from the file: keeps rows [begin, end), all that the key has, for the
+  // next read of it, if they are much less than the block and the cache admits them.
+  Status KeepSlice(const EncodedBlock& block, std::string_view encoded_key, uint64_t key_hash, size_t begin, size_t end,
+                   SliceMaker* maker) const;
   // Appends rows [begin, end) of a fetched column to *out.
   Status Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const;
   Status DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, RawVector<uint64_t>* out) const;
@@ -136,6 +157,9 @@ class SstReader {
   Status VerifyZoneMap(size_t block, const ColumnBatch& rows) const;
   Status VerifyText(size_t block, const ColumnBatch& rows) const;
   Status Damaged(uint64_t offset, const std::string& what) const;
+  Status DamagedChunk(size_t block, size_t chunk, const std::string& what) const {
+    return Damaged(parts_.blocks[block].offset + ChunkBegin(block, chunk), ChunkName(chunk) + ": " + what);
+  }
 
   uint32_t ChunkBegin(size_t block, size_t chunk) const { return chunk == 0 ? 0 : ChunkEnd(block, chunk - 1); }
   uint32_t ChunkEnd(size_t block, size_t chunk) const {

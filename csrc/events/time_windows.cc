@@ -1,6 +1,7 @@
 #include "events/time_windows.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace segue {
 namespace {
@@ -15,10 +16,14 @@ template <typename Visit>
 void ForEachStretch(const ColumnData& time, size_t begin, size_t end, int64_t width, Visit visit) {
   for (size_t row = begin; row < end;) {
     const int64_t window = WindowOf(time.Get<int64_t>(row), width);
-    // Modulo 2^64, so that windows at the ends of the range need no special case.
-    const uint64_t low = static_cast<uint64_t>(window) * static_cast<uint64_t>(width);
+    // The first window may begin before the first time there is, the last one end beyond the last.
+    const __int128_t first = static_cast<__int128_t>(window) * width;
+    const auto low = static_cast<int64_t>(std::max<__int128_t>(first, std::numeric_limits<int64_t>::min()));
+    const auto high =
+        static_cast<int64_t>(std::min<__int128_t>(first + width - 1, std::numeric_limits<int64_t>::max()));
+    const uint64_t span = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
     size_t last = row + 1;
-    while (last < end && time.Get<uint64_t>(last) - low < static_cast<uint64_t>(width)) ++last;
+    while (last < end && time.Get<uint64_t>(last) - static_cast<uint64_t>(low) <= span) ++last;
     visit(window, row, last);
     row = last;
   }

@@ -124,7 +124,7 @@ class EventStats:
     bloom_false_positives: int
     """Probes that let a table through which did not have the key."""
     cache_hits: int
-    """Blocks that a read by key found in the block cache."""
+    """Blocks that a read by key found in the block cache, or its rows of them."""
     cache_misses: int
     """Blocks that it did not find there."""
     cache_bytes: int

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,27 +80,118 @@ def test_the_cache_keeps_to_its_budget_and_answers_stay_right(tmp_path: Path, ca
             assert stats.cache_bytes <= stats.cache_capacity == cache_bytes
 
 
-def test_blocks_that_are_asked_for_once_do_not_drive_out_the_others(tmp_path: Path) -> None:
+def missed(events: Events, keys: Iterable[int]) -> int:
+    """Blocks that were read from files for the rows of `keys`, each asked for once."""
+    before = events.stats().cache_misses
+    for key in keys:
+        expected = [10 * key // 2 * 2 + turn for turn in range(ROWS_A_KEY)] if key % 2 == 0 else []
+        assert events.scan(key=key).to_arrow()["v"].to_pylist() == expected
+    return events.stats().cache_misses - before
+
+
+def test_what_is_asked_for_once_does_not_drive_out_the_others(tmp_path: Path) -> None:
     options = {"cache_bytes": 1 << 16, "block_rows": 256}
     with Events.create(tmp_path / "t", "t", SCHEMA, "k", "at", durability="os", _options=options) as events:
         fill(events)
-
-        def missed(keys: list[int]) -> int:
-            before = events.stats().cache_misses
-            for key in keys:
-                assert events.scan(key=key).to_arrow().num_rows == ROWS_A_KEY
-            return events.stats().cache_misses - before
-
-        wanted = [0, 2000, 4000]  # each in a block of its own
-        others = list(range(6000, 2 * KEYS, 200))
-        missed(others)  # it is full from here on
-        assert missed(wanted) == len(wanted)
-        assert missed(wanted) == len(wanted), "once is not enough"
-        assert missed(wanted) == 0
-        assert missed(others) > 100
-        assert missed(wanted) == 0
-        missed(others + others[::-1])
+        missed(events, range(4000, 24_000, 104))  # it is full from here on
+        wanted = [0, 1000, 2000]
+        assert missed(events, wanted) == len(wanted)
+        assert missed(events, wanted) == len(wanted), "once is not enough"
+        assert missed(events, wanted) == 0
+        strangers = range(24_200, 2 * KEYS, 204)  # each in a block of its own, or two
+        assert missed(events, strangers) >= len(strangers)
+        assert missed(events, wanted) == 0
+        missed(events, [*strangers, *strangers])
         assert 0 < events.stats().cache_bytes <= 1 << 16
+
+
+def test_a_key_takes_the_space_of_its_rows_and_a_block_comes_in_for_its_second_key(events: Events) -> None:
+    rows_of_a_block = 512
+    one_a_block = range(0, 2 * KEYS - 1000, 2 * rows_of_a_block // ROWS_A_KEY + 2)  # not the last, short one
+    assert missed(events, one_a_block) >= len(one_a_block)
+    bytes_a_key = events.stats().cache_bytes / len(one_a_block)
+    assert bytes_a_key < 1000, "five rows of 32 bytes, not a block of 512"
+    assert missed(events, one_a_block) == 0
+    assert missed(events, [key + 2 for key in one_a_block]) > 0.9 * len(one_a_block)
+    assert missed(events, [key + 4 for key in one_a_block]) < 0.1 * len(one_a_block)
+    assert events.stats().cache_bytes / len(one_a_block) > bytes_a_key + 1500
+
+
+def test_a_key_that_a_filter_takes_for_another_is_looked_for_once(events: Events) -> None:
+    absent = range(1, 2 * KEYS, 2)
+    errors = [key for key in absent if missed(events, [key]) > 0]
+    assert 0.002 < len(errors) / len(absent) < 0.03
+    assert missed(events, errors) == 0
+
+
+def test_a_cached_key_is_read_again_for_columns_that_it_lacks(events: Events) -> None:
+    def read(columns: list[str]) -> int:
+        before = events.stats().blocks_read
+        table = events.scan(key=42, columns=columns).to_arrow()
+        expected = {"k": [42] * 5, "v": [420, 421, 422, 423, 424]}
+        assert table.to_pydict() == {name: expected[name] for name in columns}
+        return events.stats().blocks_read - before
+
+    assert read(["k"]) == 1
+    assert read(["k"]) == 0
+    assert read(["v"]) == 1
+    assert [read(columns) for columns in (["v"], ["k"], ["k", "v"])] == [0, 0, 0]
+
+
+def test_cached_rows_are_those_of_the_file_whatever_their_types(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows, keys = 20_000, 4000
+
+    def some_null(values: list[object]) -> list[object]:
+        return [None if gone else value for value, gone in zip(values, rng.random(rows) < 0.3, strict=True)]
+
+    table = pa.table(
+        {
+            "name": pa.array([f"key-{k}" for k in rng.integers(0, keys, rows)]),
+            "kind": pa.array(rng.integers(0, 2, rows).tolist(), pa.int8()),
+            "at": pa.array(rng.integers(0, 1000, rows), pa.timestamp("ms")),
+            "text": pa.array(some_null([f"{'é' * int(n)}" for n in rng.integers(0, 30, rows)])),
+            "place": pa.array(some_null([f"p{n}" for n in rng.integers(0, 50, rows)])).dictionary_encode(),
+            "flag": pa.array(some_null((rng.random(rows) < 0.5).tolist()), pa.bool_()),
+            "price": pa.array(
+                some_null([Decimal(int(n)) / 100 for n in rng.integers(0, 9**9, rows)]), pa.decimal128(20, 2)
+            ),
+            "level": pa.array(some_null(rng.random(rows).tolist()), pa.float32()),
+            "blob": pa.array(some_null([bytes(int(n)) for n in rng.integers(0, 9, rows)]), pa.binary()),
+            "never": pa.array([None] * rows, pa.int16()),
+        }
+    )
+    sizes = {"without": 0, "with": 1 << 22}
+    opened = {}
+    with contextlib.ExitStack() as stack:
+        for name, size in sizes.items():
+            events = Events.create(
+                tmp_path / name,
+                name,
+                table.schema,
+                ["name", "kind"],
+                "at",
+                durability="os",
+                _options={"cache_bytes": size},
+            )
+            opened[name] = stack.enter_context(events)
+            events.append_batch(table)
+            events.flush()
+        questions: list[dict[str, Any]] = [
+            {},
+            {"descending": True, "limit": 2},
+            {"since": 300, "until": 700},
+            {"columns": ["flag", "text", "never"], "descending": True},
+            {"limit": 1, "columns": ["place", "price"]},
+        ]
+        for _ in range(3):
+            for number in rng.permutation(keys)[:300].tolist():
+                for question in questions:
+                    key = (f"key-{number}", number % 2)
+                    want, got = (opened[name].scan(key=key, **question).to_arrow() for name in sizes)
+                    assert got.equals(want)
+        assert opened["with"].stats().cache_hits > 3000
+        assert opened["without"].stats().cache_hits == 0
 
 
 def test_more_tables_than_may_be_open(tmp_path: Path) -> None:

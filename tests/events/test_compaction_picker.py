@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from segue import _engine
@@ -51,6 +51,9 @@ def test_a_node_is_the_smallest_that_holds_both(first, last):
     least=st.integers(0, 100),
     most=st.integers(1, 20),
 )
+@example(
+    times=[2**63 - 238, -477], width=2**63 - 238, least=0, most=4
+)  # the last window ends beyond the last time
 def test_a_split_keeps_windows_together_and_files_large(times, width, least, most):
     files, outputs = testing.window_split(times, width, least, most)
     assert set(outputs) == set(range(files))

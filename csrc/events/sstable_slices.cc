@@ -1,0 +1,87 @@
+// SstReader: the rows of one key, kept apart from their block.
+#include <algorithm>
+
+#include "events/block_encoding.h"
+#include "events/sstable_reader.h"
+
+namespace segue {
+
+Status SstReader::FetchOfKey(size_t block, std::string_view encoded_key, uint64_t key_hash,
+                             const std::vector<bool>& wanted, bool seq, EncodedBlock* out, ReadCounts* counts) const {
+  BlockCache::BlockPtr found;
+  if (resources_.cache && resources_.cache->capacity() > 0) {
+    found = resources_.cache->Find({cache_table_, block, BlockCache::SliceOf(key_hash)});
+  }
+  if (!found || found->key != encoded_key) return Fetch(block, wanted, seq, true, out, counts);
+  const size_t columns = schema_->columns.size();
+  bool all = true;
+  std::vector<bool> together(columns, true);
+  for (size_t c = 0; c < columns; ++c) {
+    const bool there = !found->chunks[c].empty();
+    const bool want = wanted.empty() || wanted[c];
+    all &= there || !want;
+    together[c] = there || want;
+  }
+  // Where columns are missing, those that are there are read again with them, to be kept in one slice.
+  if (found->rows > 0 && (!all || (seq && found->chunks[columns].empty()))) {
+    return Fetch(block, together, seq || !found->chunks[columns].empty(), true, out, counts);
+  }
+  ++counts->cache_hits;
+  out->number_ = block;
+  out->rows_ = found->rows;
+  out->slice_ = true;
+  out->chunks_ = found->chunks;
+  out->cached_ = std::move(found);
+  return Status();
+}
+
+Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_key, uint64_t key_hash, size_t begin,
+                            size_t end, SliceMaker* maker) const {
+  if (block.cached_ || !resources_.cache || resources_.cache->capacity() == 0) return Status();
+  const size_t columns = schema_->columns.size();
+  const size_t most = block.bytes_.size() / 4;
+  const BlockCache::Key key{cache_table_, block.number_, BlockCache::SliceOf(key_hash)};
+  if (!resources_.cache->Admits(key, most, columns + 1)) return Status();
+  const size_t n = end - begin;
+  std::string& bytes = maker->bytes;
+  bytes = encoded_key;
+  maker->ends.clear();
+  for (size_t chunk = 0; chunk <= columns; ++chunk) {
+    const std::string_view encoded = block.chunks_[chunk];
+    if (n > 0 && !encoded.empty()) {
+      Status status;
+      if (chunk == columns) {
+        maker->seq.resize(n);
+        status = DecodeUInt64s(encoded, block.rows_, begin, end, maker->seq.data());
+        if (status.ok()) EncodeUInt64s(maker->seq.data(), n, &bytes);
+      } else {
+        const ColumnShape shape = ColumnShape::Of(schema_->columns[chunk]);
+        ColumnData& column = maker->column;
+        column.values.clear();
+        column.offsets.clear();
+        column.valid.clear();
+        status = DecodeColumn(shape, encoded, block.rows_, begin, end, &column);
+        const Encoding plain = shape.width == 0 ? Encoding::kBytes : Encoding::kPlain;
+        if (status.ok()) status = maker->encoder.Encode(shape, column, 0, n, plain, &bytes).status();
+      }
+      if (!status.ok()) return DamagedChunk(block.number_, chunk, status.message());
+      if (bytes.size() > most) return Status();
+    }
+    maker->ends.push_back(bytes.size());
+  }
+  auto slice = std::make_shared<BlockCache::Block>();
+  slice->bytes.assign(bytes.begin(), bytes.end());
+  const std::string_view all(slice->bytes.data(), slice->bytes.size());
+  slice->key = all.substr(0, encoded_key.size());
+  slice->rows = n;
+  slice->chunks.reserve(columns + 1);
+  size_t from = encoded_key.size();
+  for (const size_t to : maker->ends) {
+    slice->chunks.push_back(all.substr(from, to - from));
+    from = to;
+  }
+  resources_.cache->Insert(key, std::move(slice));
+  return Status();
+}
+
+}  // namespace segue
