@@ -14,6 +14,8 @@ constexpr uint64_t kMaxShards = 16;
 // What was missed is remembered, one for so many bytes: about as many as a cache full of slices holds.
 constexpr uint64_t kBytesPerMissed = 512;
 constexpr uint64_t kMostMissed = uint64_t{1} << 18;  // of one shard
+constexpr uint32_t kAsksForSlice = 2;
+constexpr uint32_t kAsksForBlock = 8;
 
 }  // namespace
 
@@ -52,10 +54,11 @@ bool BlockCache::Admits(const Key& key, size_t bytes, size_t chunks) {
   const std::lock_guard lock(shard.mutex);
   if (key.slice != 0 && shard.bytes + cost <= room) return true;
   uint32_t& missed = shard.missed[(hash >> 32) % shard.missed.size()];
-  const auto mark = static_cast<uint32_t>(hash) | 1;
-  const bool again = missed == mark;
-  missed = again ? 0 : mark;
-  return again;
+  const uint32_t mark = static_cast<uint32_t>(hash) & ~uint32_t{0xFF};
+  missed = (missed & ~uint32_t{0xFF}) == mark ? missed + 1 : mark + 1;
+  if ((missed & 0xFF) < (key.slice != 0 ? kAsksForSlice : kAsksForBlock)) return false;
+  missed = 0;
+  return true;
 }
 
 void BlockCache::Insert(const Key& key, BlockPtr block) {

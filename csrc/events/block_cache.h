@@ -2,16 +2,18 @@
 //
 // An entry is a block, or a slice: the rows that one key has in a block, mostly a
 // few of its hundreds. Slices let the cache know a budget's worth of keys rather
-// than of their neighbours; a block is for keys that lie together. Either has the
+// than of their neighbours; a block is for many keys that lie together. Either has the
 // column chunks that were asked for, encoded and already checked: three to four
 // times smaller than decoded ones. Only reads by key fill the cache; a scan of
 // everything would replace all of it by what nobody asks for again.
 //
-// Least recently used entries go first, and those of tables that are gone like the others. A slice comes in at once as
-// long as there is room; a slice later, and a block always, when it is asked for a second time within some ten thousand
-// others (the doorkeeper of TinyLFU; Einziger, Friedman, Manes 2017): where little is asked for again, most of the work
-// of a cache is to move it in and out. The entries are spread over shards with a lock each, so that readers seldom
-// meet.
+// Least recently used entries go first, and those of tables that are gone like the
+// others. A slice comes in at once as long as there is room, later when it is asked
+// for a second time within some ten thousand others (the doorkeeper of TinyLFU;
+// Einziger, Friedman, Manes 2017): where little is asked for again, most of the work
+// of a cache is to move it in and out. A block comes in for its eighth key, when it
+// takes no more than their slices. The entries are spread over shards with a lock
+// each, so that readers seldom meet.
 //
 // Thread safety: every method from any thread.
 // Invariants: bytes() <= capacity(); an entry that a reader holds lives on after
@@ -85,7 +87,7 @@ class BlockCache {
     std::list<Entry> entries;  // most recently used first
     std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> places;
     uint64_t bytes = 0;
-    std::vector<uint32_t> missed;  // hashes of keys, each in its place; 0: none
+    std::vector<uint32_t> missed;  // a hash of a key in its place, and how often it was missed in the low byte
   };
 
   static uint64_t Cost(size_t bytes, size_t chunks) { return bytes + chunks * sizeof(std::string_view) + kOverhead; }

@@ -105,7 +105,7 @@ class SstReader {
   Status FetchOfKey(size_t block, std::string_view encoded_key, uint64_t key_hash, const std::vector<bool>& wanted,
                     bool seq, EncodedBlock* out, ReadCounts* counts) const;
   // Of a block that FetchOfKey read from the file: keeps rows [begin, end), all that the key has, for the
-  // next read of it, if they are much less than the block and the cache admits them.
+  // next read of it, if the cache admits them.
   Status KeepSlice(const EncodedBlock& block, std::string_view encoded_key, uint64_t key_hash, size_t begin, size_t end,
                    SliceMaker* maker) const;
   // Appends rows [begin, end) of a fetched column to *out.

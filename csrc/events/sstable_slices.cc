@@ -39,7 +39,7 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
                             size_t end, SliceMaker* maker) const {
   if (block.cached_ || !resources_.cache || resources_.cache->capacity() == 0) return Status();
   const size_t columns = schema_->columns.size();
-  const size_t most = block.bytes_.size() / 4;
+  const size_t most = block.bytes_.size();
   const BlockCache::Key key{cache_table_, block.number_, BlockCache::SliceOf(key_hash)};
   if (!resources_.cache->Admits(key, most, columns + 1)) return Status();
   const size_t n = end - begin;
@@ -61,8 +61,7 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
         column.offsets.clear();
         column.valid.clear();
         status = DecodeColumn(shape, encoded, block.rows_, begin, end, &column);
-        const Encoding plain = shape.width == 0 ? Encoding::kBytes : Encoding::kPlain;
-        if (status.ok()) status = maker->encoder.Encode(shape, column, 0, n, plain, &bytes).status();
+        if (status.ok()) status = maker->encoder.Encode(shape, column, 0, n, std::nullopt, &bytes).status();
       }
       if (!status.ok()) return DamagedChunk(block.number_, chunk, status.message());
       if (bytes.size() > most) return Status();
