@@ -9,11 +9,12 @@
 //
 // Least recently used entries go first, and those of tables that are gone like the
 // others. A slice comes in at once as long as there is room, later when it is asked
-// for a second time within some ten thousand others (the doorkeeper of TinyLFU;
-// Einziger, Friedman, Manes 2017): where little is asked for again, most of the work
-// of a cache is to move it in and out. A block comes in for its eighth key, when it
-// takes no more than their slices. The entries are spread over shards with a lock
-// each, so that readers seldom meet.
+// for a second time within as many others as it has room for (the doorkeeper of
+// TinyLFU; Einziger, Friedman, Manes 2017): where little is asked for again, most of
+// the work of a cache is to move it in and out. A block comes in for the eighth read
+// that looks for a key in it, when it takes no more than eight slices; one whose rows
+// all have the same key comes in as their slice would. The entries are spread over
+// shards with a lock each, so that readers seldom meet.
 //
 // Thread safety: every method from any thread.
 // Invariants: bytes() <= capacity(); an entry that a reader holds lives on after

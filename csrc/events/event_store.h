@@ -70,7 +70,7 @@ struct StoreOptions {
   uint64_t wal_bytes = uint64_t{64} << 20;       // preallocated per WAL file
   uint64_t memtable_bytes = uint64_t{40} << 20;  // flushed when larger; memory is up to ten times this
   size_t max_immutable = 2;                      // memtables waiting for flush before writers wait
-  uint64_t cache_bytes = uint64_t{64} << 20;     // blocks that reads by key keep in memory
+  uint64_t cache_bytes = uint64_t{64} << 20;     // what reads by key keep in memory
   std::shared_ptr<BlockCache> cache;             // shared with other stores, instead of one of cache_bytes
   size_t max_open_files = 256;                   // SSTables open for reading at a time
   uint64_t window_rows = 32768;                  // a window of fewer rows shares its SSTable with neighbours

@@ -98,13 +98,12 @@ Status KeyScanner::Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<c
     // Rows of this source, for as long as none of another comes before them.
     Piece& piece = sources_[head.source].piece;
     const StoreSchema& schema = snapshot_->core().schema;
-    if (kept->empty() || kept->back() != piece.rows) kept->push_back(piece.rows);
-    const auto source = static_cast<uint32_t>(kept->size() - 1);
     for (;;) {
       const size_t row = spec_.descending ? --piece.end : piece.at++;
       const uint64_t seq = piece.rows->seq[row];
       if (piece.every_sequence || spec_.TakeSequence(seq)) {
-        picks->push_back({source, static_cast<uint32_t>(row)});
+        if (kept->empty() || kept->back() != piece.rows) kept->push_back(piece.rows);
+        picks->push_back({static_cast<uint32_t>(kept->size() - 1), static_cast<uint32_t>(row)});
         for (const size_t c : bytes_) bytes += piece.rows->columns[c].Bytes(row).size();
       }
       if (piece.at == piece.end) {
@@ -131,6 +130,7 @@ Result<bool> KeyScanner::Next(ColumnBatch* out) {
   const Status merged = Merge(&picks, &kept);
   snapshot_->core().reads.Add(std::exchange(counts_, {}));
   SEGUE_RETURN_IF_ERROR(merged);
+  if (fetched_ && FetchedIsFull(1)) fetched_.reset();
   if (picks.empty()) return false;
   returned_ += picks.size();
   std::vector<const ColumnBatch*> sources;
@@ -297,14 +297,16 @@ Status KeyScanner::ReadBlock(Source* source, size_t block) {
   return {};
 }
 
-const std::shared_ptr<ColumnBatch>& KeyScanner::RoomFor(size_t rows) {
+bool KeyScanner::FetchedIsFull(size_t more) const {
   constexpr size_t kRows = 4096;
   constexpr size_t kStringBytes = 1 << 20;
-  const bool full =
-      fetched_ && (fetched_->rows + rows > kRows || std::any_of(bytes_.begin(), bytes_.end(), [&](size_t c) {
-                     return fetched_->columns[c].values.size() >= kStringBytes;
-                   }));
-  if (fetched_ && !full) return fetched_;
+  return fetched_->rows + more > kRows || std::any_of(bytes_.begin(), bytes_.end(), [&](size_t c) {
+           return fetched_->columns[c].values.size() >= kStringBytes;
+         });
+}
+
+const std::shared_ptr<ColumnBatch>& KeyScanner::RoomFor(size_t rows) {
+  if (fetched_ && !FetchedIsFull(rows)) return fetched_;
   fetched_ = std::make_shared<ColumnBatch>();
   fetched_->columns.resize(read_.size());
   // What a read of one key returns, as a rule; or all that is known to come.

@@ -10,8 +10,9 @@
 // Thread safety and ownership: as Scanner.
 // Memory: one piece of a source for each source that is in the merge, and those
 // that the current batch takes rows from: at most batch_rows rows and a block a source.
-// Pieces of SSTables are ranges of a few batches, not one each: to allocate is
-// what a read of few rows would mostly do.
+// Pieces of SSTables are ranges of batches that they share, of some thousand rows or
+// a block, as to allocate is what a read of few rows would mostly do: a piece keeps
+// its whole batch.
 #pragma once
 
 #include <cstdint>
@@ -86,6 +87,7 @@ class KeyScanner final : public Scanner {
   Status FindKey(const SstReader& table, const BlockInfo& info, size_t* begin, size_t* end);
   // Where rows that were read from tables go, to be named by pieces.
   const std::shared_ptr<ColumnBatch>& RoomFor(size_t rows);
+  bool FetchedIsFull(size_t more) const;
   Status Merge(std::vector<Pick>* picks, std::vector<std::shared_ptr<const ColumnBatch>>* kept);
 
   std::shared_ptr<const Snapshot> snapshot_;

@@ -14,7 +14,7 @@ struct ReadCounts {
   uint64_t bloom_probes = 0;
   uint64_t bloom_useful = 0;           // said that the key is absent: nothing was read
   uint64_t bloom_false_positives = 0;  // said that it may be there, and it was not
-  uint64_t cache_hits = 0;             // blocks
+  uint64_t cache_hits = 0;             // blocks, or the rows that were wanted of them
   uint64_t cache_misses = 0;
   uint64_t blocks_read = 0;       // from files, whole or in part
   uint64_t block_bytes_read = 0;  // from files

@@ -14,16 +14,13 @@ Status SstReader::FetchOfKey(size_t block, std::string_view encoded_key, uint64_
   }
   if (!found || found->key != encoded_key) return Fetch(block, wanted, seq, true, out, counts);
   const size_t columns = schema_->columns.size();
+  const auto want = [&](size_t chunk) { return chunk == columns ? seq : wanted.empty() || wanted[chunk]; };
   bool all = true;
-  std::vector<bool> together(columns, true);
-  for (size_t c = 0; c < columns; ++c) {
-    const bool there = !found->chunks[c].empty();
-    const bool want = wanted.empty() || wanted[c];
-    all &= there || !want;
-    together[c] = there || want;
-  }
-  // Where columns are missing, those that are there are read again with them, to be kept in one slice.
-  if (found->rows > 0 && (!all || (seq && found->chunks[columns].empty()))) {
+  for (size_t chunk = 0; chunk <= columns; ++chunk) all &= !want(chunk) || !found->chunks[chunk].empty();
+  if (!all && found->rows > 0) {
+    // What is there is read again with what is missing, to be kept in one slice.
+    std::vector<bool> together(columns);
+    for (size_t c = 0; c < columns; ++c) together[c] = want(c) || !found->chunks[c].empty();
     return Fetch(block, together, seq || !found->chunks[columns].empty(), true, out, counts);
   }
   ++counts->cache_hits;
@@ -39,10 +36,20 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
                             size_t end, SliceMaker* maker) const {
   if (block.cached_ || !resources_.cache || resources_.cache->capacity() == 0) return Status();
   const size_t columns = schema_->columns.size();
-  const size_t most = block.bytes_.size();
-  const BlockCache::Key key{cache_table_, block.number_, BlockCache::SliceOf(key_hash)};
-  if (!resources_.cache->Admits(key, most, columns + 1)) return Status();
+  BlockCache::Key key{cache_table_, block.number_, BlockCache::SliceOf(key_hash)};
+  if (!resources_.cache->Admits(key, block.bytes_.size(), columns + 1)) return Status();
   const size_t n = end - begin;
+  if (n == block.rows_) {  // as it stands, for whoever reads the block
+    auto whole = std::make_shared<BlockCache::Block>();
+    whole->bytes = block.bytes_;
+    for (const std::string_view chunk : block.chunks_) {
+      const char* at = chunk.empty() ? whole->bytes.data() : whole->bytes.data() + (chunk.data() - block.bytes_.data());
+      whole->chunks.emplace_back(at, chunk.size());
+    }
+    key.slice = 0;
+    resources_.cache->Insert(key, std::move(whole));
+    return Status();
+  }
   std::string& bytes = maker->bytes;
   bytes = encoded_key;
   maker->ends.clear();
@@ -64,7 +71,6 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
         if (status.ok()) status = maker->encoder.Encode(shape, column, 0, n, std::nullopt, &bytes).status();
       }
       if (!status.ok()) return DamagedChunk(block.number_, chunk, status.message());
-      if (bytes.size() > most) return Status();
     }
     maker->ends.push_back(bytes.size());
   }

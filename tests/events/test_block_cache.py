@@ -118,6 +118,23 @@ def test_a_key_takes_the_space_of_its_rows_and_a_block_comes_in_for_its_eighth_k
     assert events.stats().cache_bytes / len(one_a_block) > 7 * bytes_a_key + 1500
 
 
+@pytest.mark.parametrize("rows_a_key", [1, 60, 64, 200])
+def test_a_key_as_large_as_a_block_comes_in_at_once(tmp_path: Path, rows_a_key: int) -> None:
+    schema = pa.schema({"k": pa.string(), "at": pa.timestamp("us"), "v": pa.int64()})
+    options = {"block_rows": 64 if rows_a_key > 1 else 1}
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os", _options=options) as events:
+        rows = range(10 * rows_a_key)
+        keys = [f"{n // rows_a_key:04}-{'long' * 20}" for n in rows]
+        events.append_batch({"k": keys, "at": np.array(rows, "datetime64[us]"), "v": rows})
+        events.flush()
+        for turn in range(2):
+            before = events.stats().blocks_read
+            for n in range(10):
+                found = events.scan(key=keys[n * rows_a_key]).to_arrow()["v"].to_pylist()
+                assert found == [*rows[n * rows_a_key : (n + 1) * rows_a_key]]
+            assert (events.stats().blocks_read > before) == (turn == 0)
+
+
 def test_a_key_that_a_filter_takes_for_another_is_looked_for_once(events: Events) -> None:
     absent = range(1, 2 * KEYS, 2)
     errors = [key for key in absent if missed(events, [key]) > 0]
