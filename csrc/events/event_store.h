@@ -344,6 +344,7 @@ class EventStore {
   bool compacting_ = false;                   // the compaction thread merges tables
   size_t compaction_pauses_ = 0;              // who wants it to stand still
   std::multiset<uint64_t> compact_requests_;  // Compact() calls under way: up to which sequence
+  uint64_t compact_calls_ = 0;                // so far
   Status compaction_error_;
   std::condition_variable flush_cv_;  // work for the flush thread
   std::condition_variable room_cv_;   // an immutable memtable was flushed, or could not be

@@ -91,6 +91,7 @@ void EventStore::CompactionLoop() {
     }
     std::vector<std::shared_ptr<const SstReader>> tables;
     for (const size_t input : pick.inputs) tables.push_back(tables_[input]);
+    const uint64_t calls = compact_calls_;
     merge_urgent_ = urgent;
     compacting_ = true;
     merge_bytes_read_ = 0;
@@ -101,11 +102,13 @@ void EventStore::CompactionLoop() {
     lock.lock();
     compacting_ = false;
     merge_bytes_read_ = 0;
-    compaction_error_ = status.code() == StatusCode::kCancelled ? Status() : status;
+    // Whoever has asked since this merge began is told of one that began later.
+    const bool outdated = compact_calls_ != calls;
+    compaction_error_ = outdated || status.code() == StatusCode::kCancelled ? Status() : status;
     compaction_cv_.notify_all();
     ++reap_requests_;
     reap_cv_.notify_all();
-    if (compaction_error_.ok()) {
+    if (status.ok() || status.code() == StatusCode::kCancelled) {
       retry = std::chrono::seconds(0);
       background_errors_[kMerges].clear();
     } else {
@@ -113,6 +116,7 @@ void EventStore::CompactionLoop() {
       lock.unlock();
       ReportBackgroundError(kMerges, status, "the tables stay as they are, and the merge is tried again");
       lock.lock();
+      if (outdated) continue;
       retry = std::min(kLongestRetry, retry * 2 + std::chrono::seconds(1));
       compaction_cv_.wait_for(lock, retry, [this] { return stop_ || compaction_error_.ok(); });
     }
@@ -270,6 +274,7 @@ Result<uint64_t> EventStore::Compact(const CompactionPoll& poll) {
   std::unique_lock lock(mutex_);
   const auto request = compact_requests_.insert(last_seq_);
   compaction_error_ = Status();
+  ++compact_calls_;
   merge_urgent_ = true;  // one that is under way
   const uint64_t before = counters_.compaction_bytes_read;
   compaction_cv_.notify_all();

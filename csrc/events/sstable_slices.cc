@@ -1,6 +1,4 @@
 // SstReader: the rows of one key, kept apart from their block.
-#include <algorithm>
-
 #include "events/block_encoding.h"
 #include "events/sstable_reader.h"
 
