@@ -142,18 +142,22 @@ def test_a_key_that_a_filter_takes_for_another_is_looked_for_once(events: Events
     assert missed(events, errors) == 0
 
 
-def test_a_cached_key_is_read_again_for_columns_that_it_lacks(events: Events) -> None:
-    def read(columns: list[str]) -> int:
-        before = events.stats().blocks_read
-        table = events.scan(key=42, columns=columns).to_arrow()
-        expected = {"k": [42] * 5, "v": [420, 421, 422, 423, 424]}
-        assert table.to_pydict() == {name: expected[name] for name in columns}
-        return events.stats().blocks_read - before
+def test_a_cached_key_is_read_again_for_columns_that_it_lacks(tmp_path: Path) -> None:
+    schema = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "v": pa.int64(), "w": pa.int64()})
+    with Events.create(tmp_path / "t", "t", schema, "k", "at", durability="os") as events:
+        times, keys = np.arange(1000).astype("datetime64[us]"), np.arange(1000)
+        events.append_batch({"k": keys, "at": times, "v": keys * 10, "w": keys * 100})
+        events.flush()
 
-    assert read(["k"]) == 1
-    assert read(["k"]) == 0
-    assert read(["v"]) == 1
-    assert [read(columns) for columns in (["v"], ["k"], ["k", "v"])] == [0, 0, 0]
+        def read(columns: list[str]) -> int:
+            before = events.stats().blocks_read
+            table = events.scan(key=42, columns=columns).to_arrow()
+            expected = {"k": [42], "v": [420], "w": [4200]}
+            assert table.to_pydict() == {name: expected[name] for name in columns}
+            return events.stats().blocks_read - before
+
+        assert [read(columns) for columns in (["v"], ["v"], ["w"])] == [1, 0, 1]
+        assert [read(columns) for columns in (["v"], ["w"], ["k", "v", "w"])] == [0, 0, 0]
 
 
 def test_cached_rows_are_those_of_the_file_whatever_their_types(tmp_path: Path) -> None:
