@@ -54,6 +54,7 @@ class Cursor {
   explicit Cursor(std::string_view bytes) : p_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
   size_t remaining() const { return static_cast<size_t>(end_ - p_); }
+  std::string_view rest() const { return {p_, remaining()}; }
 
   template <typename T>
   bool GetFixed(T* out) {

@@ -1,6 +1,7 @@
 // Column batches, encodings and SSTables for the test suite.
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,6 +13,7 @@
 #include "events/batch_arrow.h"
 #include "events/bit_pack.h"
 #include "events/block_encoding.h"
+#include "events/model_fitter.h"
 #include "events/sstable_builder.h"
 #include "events/sstable_reader.h"
 
@@ -287,9 +289,10 @@ class TestReader {
     Status status;
     {
       const GilRelease unlocked;
+      EncodedBlock scratch;
       for (size_t i = 0; i < n && status.ok(); ++i) {
         batches.emplace_back();
-        status = reader_->ReadBlock(blocks ? (*blocks)[i] : i, wanted, &batches.back());
+        status = reader_->ReadBlock(blocks ? (*blocks)[i] : i, wanted, &scratch, &batches.back());
       }
     }
     ThrowIfError(status);
@@ -355,12 +358,22 @@ class TestReader {
 // Writes a batch as an SSTable, handing it over `piece` rows at a time.
 py::dict WriteSstable(const std::string& path, const TestBatch& batch,
                       const std::vector<std::array<uint64_t, 5>>& tokens, uint64_t file_number, size_t piece,
-                      const SstOptions& options) {
+                      const SstOptions& options, bool models) {
   const std::shared_ptr<Table> table = batch.table();
   auto write = [&]() -> Result<SstMeta> {
-    SEGUE_ASSIGN_OR_RETURN(
-        auto builder, SstBuilder::Create(Env::Posix(), path, file_number, &table->schema, &table->interners, options));
     const ColumnBatch& all = batch.batch();
+    std::shared_ptr<const TableModels> fitted;
+    if (models && all.rows > 0) {
+      ModelFitter fitter(&table->schema, all.rows);
+      fitter.AddStretch(all);
+      fitter.EndSample();
+      fitter.AddArrivals(all.columns[static_cast<size_t>(table->schema.time)], all.seq, 0, all.rows,
+                         std::numeric_limits<int64_t>::min());
+      fitter.Count(all, 0, all.rows);
+      fitted = fitter.Fit();
+    }
+    SEGUE_ASSIGN_OR_RETURN(auto builder, SstBuilder::Create(Env::Posix(), path, file_number, &table->schema,
+                                                            &table->interners, options, std::move(fitted)));
     for (size_t begin = 0; begin < all.rows; begin += piece) {
       if (piece >= all.rows) {
         SEGUE_RETURN_IF_ERROR(builder->Add(all));
@@ -394,16 +407,17 @@ void BindTables(py::module_& testing) {
   testing.def(
       "write_sstable",
       [](const std::string& path, const TestBatch& batch, const std::vector<std::array<uint64_t, 5>>& tokens,
-         uint64_t file_number, size_t piece, size_t block_rows, size_t block_bytes, double bits) {
+         uint64_t file_number, size_t piece, size_t block_rows, size_t block_bytes, double bits, bool models) {
         SstOptions options;
         options.block_rows = block_rows;
         options.block_bytes = block_bytes;
         options.bloom_bits_per_key = bits;
-        return WriteSstable(path, batch, tokens, file_number, std::max<size_t>(piece, 1), options);
+        return WriteSstable(path, batch, tokens, file_number, std::max<size_t>(piece, 1), options, models);
       },
       py::arg("path"), py::arg("batch"), py::arg("tokens") = py::list(), py::arg("file_number") = 1,
       py::arg("piece") = size_t{1} << 30, py::arg("block_rows") = SstOptions().block_rows,
       py::arg("block_bytes") = SstOptions().block_bytes, py::arg("bloom_bits_per_key") = 10.0,
+      py::arg("models") = true,
       "Writes a sorted Batch and gives the file's meta data.");
   testing.def(
       "pack_bits",

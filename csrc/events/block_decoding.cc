@@ -10,7 +10,22 @@
 
 namespace segue {
 
-Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out) {
+namespace {
+
+Status Bad(const char* what) { return Status::Invalid(std::string("a column chunk is damaged: ") + what); }
+
+Status DecodeModelled(std::string_view body, size_t rows, size_t begin, size_t end, const DecodeContext& context,
+                      uint64_t* out) {
+  if (context.coder == nullptr) return Bad("it needs a model that its file does not have");
+  if (!context.coder->Decode(context.block, body, rows, begin, end, out)) return Bad("coded values");
+  return Status();
+}
+
+}  // namespace
+
+Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out,
+                     const DecodeContext& context) {
+  if (IsModelled(chunk)) return DecodeModelled(chunk.substr(1), rows, begin, end, context, out);
   if (!TakePacked<uint64_t>(&chunk, rows, begin, end, out) || !chunk.empty()) {
     return Status::Invalid("a packed sequence does not fit its " + std::to_string(rows) + " rows");
   }
@@ -18,8 +33,6 @@ Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t e
 }
 
 namespace {
-
-Status Bad(const char* what) { return Status::Invalid(std::string("a column chunk is damaged: ") + what); }
 
 // Takes n packed lengths and the bytes they cover; what follows stays in *in.
 bool TakeStrings(std::string_view* in, size_t n, std::vector<std::string_view>* out) {
@@ -172,7 +185,7 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
 }
 
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,
-                    ColumnData* out) {
+                    ColumnData* out, const DecodeContext& context) {
   if (rows == 0 || rows > kMaxBlockRows || begin > end || end > rows) return Bad("its number of rows");
   if (chunk.empty()) return Bad("it is empty");
   const RowRange range{rows, begin, end};
@@ -181,7 +194,7 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
   const size_t old_bytes = out->values.size();
   const size_t old_rows = w > 0 ? old_bytes / w : std::max<size_t>(out->offsets.size(), 1) - 1;
   const uint8_t tag = static_cast<uint8_t>(chunk[0]);
-  if (tag > static_cast<uint8_t>(Encoding::kAllNull)) return Bad("an unknown encoding");
+  if (tag > static_cast<uint8_t>(Encoding::kModelled)) return Bad("an unknown encoding");
   const auto encoding = static_cast<Encoding>(tag);
   const bool all_null = encoding == Encoding::kAllNull;
   if (all_null ? chunk.size() != 1 : chunk.size() < 2 || static_cast<uint8_t>(chunk[1]) > 1) return Bad("its head");
@@ -214,7 +227,15 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
   out->values.resize(old_bytes + n * w);
   uint8_t* values = out->values.data() + old_bytes;
   const bool packed = encoding == Encoding::kFrameOfReference || encoding == Encoding::kDelta;
-  if (packed && w <= 8) {
+  if (encoding == Encoding::kModelled) {
+    if (context.coder == nullptr) return Bad("it needs a model that its file does not have");
+    uint64_t* words = context.coder->Words(n);
+    SEGUE_RETURN_IF_ERROR(DecodeModelled(body, rows, begin, end, context, words));
+    WithWidth(shape.width, [&]<typename T>() {
+      auto* typed = reinterpret_cast<T*>(values);
+      for (size_t i = 0; i < n; ++i) typed[i] = static_cast<T>(words[i]);
+    });
+  } else if (packed && w <= 8) {
     // The leading byte of the sequence is the chunk's encoding.
     const Status status = WithWidth(shape.width, [&]<typename T>() -> Status {
       if constexpr (sizeof(T) <= 8) {

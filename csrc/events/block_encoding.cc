@@ -83,6 +83,8 @@ const char* EncodingName(Encoding encoding) {
       return "bytes_dictionary";
     case Encoding::kAllNull:
       return "all_null";
+    case Encoding::kModelled:
+      return "modelled";
   }
   return "?";
 }
@@ -109,7 +111,8 @@ ColumnShape ColumnShape::Of(const StoreColumn& column) {
 }
 
 Result<Encoding> ColumnEncoder::Encode(const ColumnShape& shape, const ColumnData& data, size_t begin, size_t n,
-                                       std::optional<Encoding> forced, std::string* out) {
+                                       std::optional<Encoding> forced, std::string* out,
+                                       const BlockContext& context) {
   if (n == 0 || n > kMaxBlockRows) return Status::Invalid("a block of " + std::to_string(n) + " rows; use 1 to 65536");
   n_ = n;
   const uint8_t* valid = data.valid.empty() ? nullptr : data.valid.data() + begin;
@@ -145,7 +148,7 @@ Result<Encoding> ColumnEncoder::Encode(const ColumnShape& shape, const ColumnDat
         }
       }
     }
-    chosen = EncodeFixed(shape, forced, out);
+    chosen = EncodeFixed(shape, forced, context, out);
   }
   if (!chosen.ok()) {
     out->resize(start);
@@ -187,7 +190,7 @@ bool ColumnEncoder::FindDistinct(size_t limit) {
 }
 
 Result<Encoding> ColumnEncoder::EncodeFixed(const ColumnShape& shape, std::optional<Encoding> forced,
-                                            std::string* out) {
+                                            const BlockContext& context, std::string* out) {
   const auto w = static_cast<size_t>(shape.width);
   const auto* values = reinterpret_cast<const char*>(filled_.data());
   const bool constant = std::memcmp(values, values + w, (n_ - 1) * w) == 0;
@@ -226,7 +229,12 @@ Result<Encoding> ColumnEncoder::EncodeFixed(const ColumnShape& shape, std::optio
              : pair                      ? Encoding::kWords
              : plan.delta()              ? Encoding::kDelta
                                          : Encoding::kFrameOfReference;
-    const uint64_t best = std::min(plain_bytes, packed_bytes);
+    uint64_t best = std::min(plain_bytes, packed_bytes);
+    modelled_.clear();
+    if (context.model != nullptr && coder_.Encode(context, words_.data(), n_, &modelled_) && modelled_.size() < best) {
+      chosen = Encoding::kModelled;
+      best = modelled_.size();
+    }
     const size_t limit = MostDistinct(n_, w, best);
     if (limit >= 2 && WithWidth(shape.width, [&]<typename T>() { return FindDistinct<T>(limit); })) {
       index_plan = PlanPacked(index_.data(), n_);
@@ -254,6 +262,10 @@ Result<Encoding> ColumnEncoder::EncodeFixed(const ColumnShape& shape, std::optio
       if (!pair) break;
       AppendPacked(plan, plan.delta(), words_.data(), n_, out);
       AppendPacked(high_plan, high_plan.delta(), high_.data(), n_, out);
+      return chosen;
+    case Encoding::kModelled:
+      if (forced) break;
+      out->append(modelled_);
       return chosen;
     case Encoding::kDictionary:
       PutVarint64(out, distinct_count_);
@@ -311,6 +323,17 @@ Result<Encoding> ColumnEncoder::EncodeBytes(const ColumnData& data, size_t begin
   AppendPacked(plan, plan.delta(), words_.data(), n_, out);
   if (total > 0) out->append(reinterpret_cast<const char*>(data.values.data()) + first, total);
   return chosen;
+}
+
+void ColumnEncoder::EncodeUInt64s(const uint64_t* values, size_t n, const BlockContext& context, std::string* out) {
+  const PackedPlan plan = PlanPacked(values, n);
+  modelled_.clear();
+  if (context.model != nullptr && coder_.Encode(context, values, n, &modelled_) && modelled_.size() + 1 < plan.bytes()) {
+    out->push_back(static_cast<char>(Encoding::kModelled));
+    out->append(modelled_);
+  } else {
+    AppendPacked(plan, plan.delta(), values, n, out);
+  }
 }
 
 void EncodeUInt64s(const uint64_t* values, size_t n, std::string* out) {

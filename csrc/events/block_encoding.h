@@ -10,6 +10,7 @@
 //   kBytes             packed lengths, then the bytes
 //   kBytesDictionary   distinct byte strings in order of appearance, then a packed index
 //   kAllNull           nothing
+//   kModelled          what the file's model of the column does not foretell (value_model.h)
 //
 // Inputs: any bytes decode to a value or to kInvalid; nothing is read or written
 // out of bounds. Nulls must hold zeros (or no bytes), as ColumnData says.
@@ -28,6 +29,7 @@
 
 #include "base/status.h"
 #include "events/column_batch.h"
+#include "events/value_model.h"
 
 namespace segue {
 
@@ -42,6 +44,7 @@ enum class Encoding : uint8_t {
   kBytes = 6,
   kBytesDictionary = 7,
   kAllNull = 8,
+  kModelled = 9,  // files of version 2
 };
 const char* EncodingName(Encoding encoding);
 
@@ -62,12 +65,15 @@ class ColumnEncoder {
  public:
   // Appends rows [begin, begin + n) of `data` to *out, with the smallest
   // encoding, or with `forced` (kInvalid when the data does not allow it).
-  // 0 < n <= kMaxBlockRows.
+  // 0 < n <= kMaxBlockRows. `context` is of these rows.
   Result<Encoding> Encode(const ColumnShape& shape, const ColumnData& data, size_t begin, size_t n,
-                          std::optional<Encoding> forced, std::string* out);
+                          std::optional<Encoding> forced, std::string* out, const BlockContext& context = {});
+  // The same for uint64 values without nulls (sequence numbers).
+  void EncodeUInt64s(const uint64_t* values, size_t n, const BlockContext& context, std::string* out);
 
  private:
-  Result<Encoding> EncodeFixed(const ColumnShape& shape, std::optional<Encoding> forced, std::string* out);
+  Result<Encoding> EncodeFixed(const ColumnShape& shape, std::optional<Encoding> forced, const BlockContext& context,
+                               std::string* out);
   Result<Encoding> EncodeBytes(const ColumnData& data, size_t begin, std::optional<Encoding> forced, std::string* out);
   template <typename T>
   bool FindDistinct(size_t limit);
@@ -80,18 +86,31 @@ class ColumnEncoder {
   std::string distinct_;       // distinct fixed-width values
   size_t distinct_count_ = 0;
   std::vector<int32_t> slots_;  // hash table of FindDistinct
+  ModelCoder coder_;
+  std::string modelled_;
 };
+
+// What a chunk may need beside its bytes: nothing, unless it is kModelled.
+struct DecodeContext {
+  BlockContext block;
+  ModelCoder* coder = nullptr;
+};
+
+inline bool IsModelled(std::string_view chunk) {
+  return !chunk.empty() && chunk.front() == static_cast<char>(Encoding::kModelled);
+}
 
 // Appends rows [begin, end) of the column in `chunk`, which has `rows` rows, to *out.
 // After an error *out may hold some of them.
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,
-                    ColumnData* out);
+                    ColumnData* out, const DecodeContext& context = {});
 // Replaces *out with the whole column.
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out);
 
 // The same for uint64 values without nulls (sequence numbers).
 void EncodeUInt64s(const uint64_t* values, size_t n, std::string* out);
-Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out);
+Status DecodeUInt64s(std::string_view chunk, size_t rows, size_t begin, size_t end, uint64_t* out,
+                     const DecodeContext& context = {});
 
 // Strings outside blocks, as the dictionaries of a file: the body of a kBytes
 // column. The views that DecodeStrings gives point into `bytes`.

@@ -46,6 +46,7 @@
 #include "events/replica.h"
 #include "events/snapshot.h"
 #include "events/stall_stats.h"
+#include "events/split_fitters.h"
 #include "events/table_writer.h"
 #include "events/time_windows.h"
 #include "events/wal_writer.h"
@@ -256,6 +257,8 @@ class EventStore {
   // written, the disk may name them or not: they stay until one is written.
   Status WriteManifest(const Manifest& manifest, const std::vector<SstMeta>& fresh);
   Status FlushOne(Immutable immutable);
+  FileModels ModelsOfRuns(const WindowSplit& split, uint64_t all,
+                          const std::vector<std::shared_ptr<const MemtableRun>>& runs, OrderedRows* order) const;
   Result<std::vector<SstMeta>> WriteRuns(const std::vector<std::shared_ptr<const MemtableRun>>& runs,
                                          const std::vector<TokenEntry>& tokens);
   void InstallFlush(const Immutable& immutable, Manifest manifest,
@@ -291,6 +294,8 @@ class EventStore {
   void ReapLoop();
   std::vector<CompactionPick> CompactionsLocked() const;
   Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
+  Result<FileModels> ModelsOfTables(const WindowSplit& split, uint64_t all,
+                                    const std::vector<std::shared_ptr<const SstReader>>& tables) const;
   Result<std::vector<SstMeta>> WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
                                            const std::vector<TokenEntry>& tokens);
   Status MergeTables(const std::vector<std::shared_ptr<const SstReader>>& tables);

@@ -170,6 +170,7 @@ Status EventStore::CountWindows(const std::vector<std::shared_ptr<const SstReade
   std::vector<bool> wanted(core_->schema.columns.size());
   wanted[time] = true;
   ColumnBatch rows;
+  EncodedBlock scratch;
   for (const auto& table : tables) {
     const SstMeta& meta = table->meta();
     if (table->visible_from() <= meta.min_time &&
@@ -179,11 +180,56 @@ Status EventStore::CountWindows(const std::vector<std::shared_ptr<const SstReade
     }
     for (size_t block = 0; block < table->blocks().size(); ++block) {
       if (cancel_merge_.load(std::memory_order_relaxed)) return Status::Cancelled("the merge was stopped");
-      SEGUE_RETURN_IF_ERROR(table->ReadBlock(block, wanted, &rows));
+      SEGUE_RETURN_IF_ERROR(table->ReadBlock(block, wanted, &scratch, &rows));
       histogram->Add(rows.columns[time], 0, rows.rows, table->visible_from());
     }
   }
   return {};
+}
+
+// Of each file of a merge: a sample of its rows as they will be, and a pass over all times.
+Result<FileModels> EventStore::ModelsOfTables(const WindowSplit& split, uint64_t all,
+                                              const std::vector<std::shared_ptr<const SstReader>>& tables) const {
+  SplitFitters fitters(&core_->schema, &split);
+  // Stretches begin at blocks of the largest table.
+  const auto larger = [](const auto& a, const auto& b) { return a->meta().rows < b->meta().rows; };
+  const std::vector<BlockInfo>& blocks = (*std::max_element(tables.begin(), tables.end(), larger))->blocks();
+  const size_t stretches = std::min(ModelFitter::Stretches(all), blocks.size());
+  ColumnBatch rows;
+  for (size_t i = 0; i < stretches; ++i) {
+    TableMerger merger(&core_->schema, tables, i == 0 ? "" : blocks[i * blocks.size() / stretches].first_key);
+    size_t sampled = 0;
+    while (sampled < (stretches == 1 ? all : ModelFitter::kStretchRows)) {
+      if (cancel_merge_.load(std::memory_order_relaxed)) return Status::Cancelled("the merge was stopped");
+      SEGUE_ASSIGN_OR_RETURN(const bool more, merger.Next(&rows));
+      if (!more) break;
+      fitters.AddStretch(rows);
+      sampled += rows.rows;
+    }
+  }
+  fitters.EndSample();
+
+  std::vector<bool> wanted(core_->schema.columns.size());
+  wanted[static_cast<size_t>(core_->schema.time)] = true;
+  std::vector<bool> counted = fitters.counted();
+  counted[static_cast<size_t>(core_->schema.time)] = true;
+  size_t all_blocks = 0;
+  for (const auto& table : tables) all_blocks += table->blocks().size();
+  const size_t every = std::max<size_t>(1, all_blocks * options_.sst.block_rows / ModelFitter::kMostCounted);
+  size_t number = 0;
+  EncodedBlock scratch;
+  for (const auto& table : tables) {
+    for (size_t block = 0; block < table->blocks().size(); ++block) {
+      if (cancel_merge_.load(std::memory_order_relaxed)) return Status::Cancelled("the merge was stopped");
+      if (table->blocks()[block].max_time < table->visible_from()) continue;
+      const bool count = number++ % every == 0 && fitters.counting();
+      SEGUE_RETURN_IF_ERROR(table->ReadBlock(block, count ? counted : wanted, &scratch, &rows));
+      fitters.AddArrivals(rows, table->visible_from());
+      if (count) fitters.AddCounts(rows);
+      GiveWay();
+    }
+  }
+  return fitters.Fit();
 }
 
 Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
@@ -194,8 +240,9 @@ Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shar
   const WindowSplit split(histogram, options_.window_rows, kMostMergeFiles);
   const auto time = static_cast<size_t>(core_->schema.time);
   Throttle throttle(this);
+  SEGUE_ASSIGN_OR_RETURN(FileModels models, ModelsOfTables(split, histogram.rows(), tables));
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
-                     split.files(), NewTables());
+                     std::move(models), NewTables());
   TableMerger merger(&core_->schema, tables);
   ColumnBatch rows;
   std::vector<uint32_t> outputs;

@@ -48,6 +48,7 @@ Status EventStore::CountExpired(const SstReader& table, int64_t bound, uint64_t 
   std::vector<bool> wanted(core_->schema.columns.size());
   wanted[time] = true;
   ColumnBatch rows;
+  EncodedBlock scratch;
   for (size_t block = 0; block < table.blocks().size(); ++block) {
     const BlockInfo& info = table.blocks()[block];
     if (info.min_time >= bound || info.max_time < table.visible_from()) continue;
@@ -55,7 +56,7 @@ Status EventStore::CountExpired(const SstReader& table, int64_t bound, uint64_t 
     if (closing_.load(std::memory_order_relaxed)) {
       return Status::Closed("event table '" + core_->dir + "' was closed before anything expired");
     }
-    SEGUE_RETURN_IF_ERROR(table.ReadBlock(block, wanted, &rows));
+    SEGUE_RETURN_IF_ERROR(table.ReadBlock(block, wanted, &scratch, &rows));
     for (size_t row = 0; row < rows.rows; ++row) {
       const auto at = rows.columns[time].Get<int64_t>(row);
       if (at < table.visible_from() || at >= bound) continue;

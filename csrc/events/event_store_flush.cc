@@ -61,6 +61,30 @@ Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
   return status;
 }
 
+// Of each file of a flush. The order is at its beginning again then.
+FileModels EventStore::ModelsOfRuns(const WindowSplit& split, uint64_t all,
+                                    const std::vector<std::shared_ptr<const MemtableRun>>& runs,
+                                    OrderedRows* order) const {
+  SplitFitters fitters(&core_->schema, &split);
+  const size_t stretches = ModelFitter::Stretches(all);
+  ColumnBatch rows;
+  for (size_t i = 0; i < stretches; ++i) {
+    order->Seek(static_cast<double>(i) / static_cast<double>(stretches));
+    const size_t most = stretches == 1 ? static_cast<size_t>(all) : ModelFitter::kStretchRows;
+    if (!order->NextRange(most)) break;
+    const size_t n = std::min(order->entries().size(), most);
+    order->Gather(order->entries().data(), n, &rows);
+    fitters.AddStretch(rows);
+  }
+  order->Seek(0);
+  fitters.EndSample();
+  for (const auto& run : runs) {
+    fitters.AddArrivals(run->batch(), kNothingExpired);
+    if (fitters.counting()) fitters.AddCounts(run->batch());
+  }
+  return fitters.Fit();
+}
+
 // A table for each window of many rows; windows of few rows share one.
 Result<std::vector<SstMeta>> EventStore::WriteRuns(const std::vector<std::shared_ptr<const MemtableRun>>& runs,
                                                    const std::vector<TokenEntry>& tokens) {
@@ -73,7 +97,7 @@ Result<std::vector<SstMeta>> EventStore::WriteRuns(const std::vector<std::shared
   }
   const WindowSplit split(histogram, options_.window_rows, kMostFlushFiles);
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
-                     split.files(), NewTables());
+                     ModelsOfRuns(split, histogram.rows(), runs, &order), NewTables());
 
   std::vector<std::vector<OrderedRows::Entry>> waiting(split.files());  // for a whole block, by file
   ColumnBatch block;

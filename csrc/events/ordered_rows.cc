@@ -98,6 +98,19 @@ uint64_t OrderedRows::RangeEnd(size_t rows) const {
   return ends.back().first;
 }
 
+void OrderedRows::Seek(double share) {
+  size_t all = 0;
+  for (const ColumnBatch* batch : batches_) all += batch->rows;
+  taken_.assign(batches_.size(), 0);
+  const auto rows = static_cast<size_t>(share * static_cast<double>(all));
+  if (rows == 0) return;
+  const uint64_t last = RangeEnd(rows);
+  for (size_t source = 0; source < batches_.size(); ++source) {
+    const RawVector<uint64_t>& prefixes = *prefixes_[source];
+    taken_[source] = static_cast<size_t>(std::upper_bound(prefixes.begin(), prefixes.end(), last) - prefixes.begin());
+  }
+}
+
 bool OrderedRows::NextRange(size_t rows) {
   const uint64_t last = RangeEnd(rows);  // included, so that there is always progress
   for (uint32_t source = 0; source < batches_.size(); ++source) {

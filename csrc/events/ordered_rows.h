@@ -39,6 +39,8 @@ class OrderedRows {
   // The next rows of sources that are each in order: about `rows`, more where
   // many keys share a prefix. False at the end.
   bool NextRange(size_t rows);
+  // Back to where about `share` of those rows, 0 to 1, come before the next range.
+  void Seek(double share);
 
   const RawVector<Entry>& entries() const { return entries_; }
   // Makes `to` the rows of these entries, all columns and sequence numbers.

@@ -89,4 +89,11 @@ bool TakePacked(std::string_view* in, size_t n, T* out) {
   return TakePacked<T>(in, n, 0, n, out);
 }
 
+template <typename T>
+bool TakePacked(Cursor* in, size_t n, T* out) {
+  std::string_view rest = in->rest();
+  std::string_view taken;
+  return TakePacked<T>(&rest, n, out) && in->GetBytes(in->remaining() - rest.size(), &taken);
+}
+
 }  // namespace segue

@@ -97,7 +97,10 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
   out->rows_ = parts_.blocks[block].rows;
   out->slice_ = false;
   out->cached_.reset();
-  const auto want = [&](size_t chunk) { return chunk == columns ? seq : wanted.empty() || wanted[chunk]; };
+  out->foretelling_.Forget();
+  const TableModels* models = nullptr;
+  SEGUE_RETURN_IF_ERROR(Models(&models));
+  const auto want = [&](size_t chunk) { return NeedsChunk(models, chunk, wanted, seq); };
   const BlockCache::Key key{cache_table_, block, 0};
   fill = fill && resources_.cache && resources_.cache->capacity() > 0;
   BlockCache::BlockPtr found;
@@ -138,12 +141,95 @@ Status SstReader::Fetch(size_t block, const std::vector<bool>& wanted, bool seq,
   return Status();
 }
 
+bool SstReader::NeedsChunk(const TableModels* models, size_t chunk, const std::vector<bool>& wanted, bool seq) const {
+  const size_t columns = schema_->columns.size();
+  const auto wants = [&](size_t c) { return c == columns ? seq : wanted.empty() || wanted[c]; };
+  if (wants(chunk) || models == nullptr) return wants(chunk);
+  const bool clock = wants(static_cast<size_t>(schema_->time)) && models->NeedsClock(static_cast<size_t>(schema_->time));
+  if (chunk == columns) return clock;
+  if (!IsKey(*schema_, chunk)) return false;
+  for (size_t c = 0; c <= columns; ++c) {
+    if (models->NeedsKeys(c) && (wants(c) || (c == columns && clock))) return true;
+  }
+  return false;
+}
+
+Status SstReader::PrepareSame(const EncodedBlock& block) const {
+  EncodedBlock::Foretelling& foretelling = block.foretelling_;
+  if (foretelling.has_same) return Status();
+  foretelling.keys.columns.resize(schema_->columns.size());
+  for (const int key : schema_->key) {
+    ColumnData& data = foretelling.keys.columns[static_cast<size_t>(key)];
+    data.values.clear();
+    data.offsets.clear();
+    data.valid.clear();
+    SEGUE_RETURN_IF_ERROR(DecodeAnew(block, static_cast<size_t>(key), 0, block.rows_, &data));
+  }
+  SameKeys(*schema_, foretelling.keys, 0, block.rows_, &foretelling.same);
+  foretelling.has_same = true;
+  return Status();
+}
+
+Status SstReader::PrepareClock(const EncodedBlock& block, const TableModels& models) const {
+  EncodedBlock::Foretelling& foretelling = block.foretelling_;
+  if (foretelling.has_clock) return Status();
+  foretelling.seq.resize(block.rows_);
+  SEGUE_RETURN_IF_ERROR(DecodeSequences(block, 0, block.rows_, foretelling.seq.data()));
+  foretelling.clock.resize(block.rows_);
+  models.clock.AtMany(foretelling.seq.data(), block.rows_, foretelling.clock.data());
+  foretelling.has_clock = true;
+  return Status();
+}
+
+Status SstReader::ContextOf(const EncodedBlock& block, size_t chunk, DecodeContext* context) const {
+  if (!IsModelled(block.chunks_[chunk])) return Status();
+  const TableModels* models = nullptr;
+  SEGUE_RETURN_IF_ERROR(Models(&models));
+  if (models == nullptr || models->Of(chunk) == nullptr) return Status();  // decoding says that it is damaged
+  if (models->NeedsKeys(chunk)) SEGUE_RETURN_IF_ERROR(PrepareSame(block));
+  if (models->NeedsClock(chunk)) SEGUE_RETURN_IF_ERROR(PrepareClock(block, *models));
+  EncodedBlock::Foretelling& foretelling = block.foretelling_;
+  context->block = {models->Of(chunk), foretelling.same.data(), foretelling.clock.data()};
+  context->coder = &foretelling.coder;
+  return Status();
+}
+
+Status SstReader::DecodeChunk(const EncodedBlock& block, size_t column, size_t begin, size_t end,
+                              ColumnData* out) const {
+  const TableModels* models = nullptr;
+  const StoreColumn& spec = schema_->columns[column];
+  const auto fetched = [&](int key) { return !block.chunks_[static_cast<size_t>(key)].empty(); };
+  if (block.slice_ || spec.width == 0 || !IsKey(*schema_, column) ||
+      !std::all_of(schema_->key.begin(), schema_->key.end(), fetched)) {
+    return DecodeAnew(block, column, begin, end, out);
+  }
+  SEGUE_RETURN_IF_ERROR(Models(&models));
+  if (models == nullptr || !models->AnyNeedsKeys()) return DecodeAnew(block, column, begin, end, out);
+  SEGUE_RETURN_IF_ERROR(PrepareSame(block));
+  // Keys have no nulls.
+  const auto width = static_cast<size_t>(spec.width);
+  const size_t old = out->values.size();
+  out->values.resize(old + (end - begin) * width);
+  std::copy_n(block.foretelling_.keys.columns[column].values.data() + begin * width, (end - begin) * width,
+              out->values.data() + old);
+  return Status();
+}
+
+Status SstReader::DecodeAnew(const EncodedBlock& block, size_t column, size_t begin, size_t end,
+                             ColumnData* out) const {
+  DecodeContext context;
+  SEGUE_RETURN_IF_ERROR(ContextOf(block, column, &context));
+  const Status status =
+      DecodeColumn(ColumnShape::Of(schema_->columns[column]), block.chunks_[column], block.rows_, begin, end, out, context);
+  if (status.ok()) return status;
+  return DamagedChunk(block.number_, column, status.message());
+}
+
 Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const {
   const StoreColumn& spec = schema_->columns[column];
   const auto damaged = [&](const std::string& what) { return DamagedChunk(block.number_, column, what); };
   const size_t old = out->values.size();
-  const Status status = DecodeColumn(ColumnShape::Of(spec), block.chunks_[column], block.rows_, begin, end, out);
-  if (!status.ok()) return damaged(status.message());
+  SEGUE_RETURN_IF_ERROR(DecodeChunk(block, column, begin, end, out));
   if (!spec.coded) return Status();
   const std::vector<int32_t>* codes = nullptr;
   SEGUE_RETURN_IF_ERROR(ReadCodes(column, &codes));
@@ -168,14 +254,26 @@ Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin,
 Status SstReader::DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, RawVector<uint64_t>* out) const {
   const size_t old = out->size();
   out->resize(old + (end - begin));
+  return DecodeSequences(block, begin, end, out->data() + old);
+}
+
+Status SstReader::DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, uint64_t* out) const {
+  const EncodedBlock::Foretelling& foretelling = block.foretelling_;
+  if (foretelling.has_clock) {
+    std::copy_n(foretelling.seq.begin() + static_cast<ptrdiff_t>(begin), end - begin, out);
+    return Status();
+  }
   const size_t chunk = schema_->columns.size();
-  const Status status = DecodeUInt64s(block.chunks_[chunk], block.rows_, begin, end, out->data() + old);
+  DecodeContext context;
+  SEGUE_RETURN_IF_ERROR(ContextOf(block, chunk, &context));
+  const Status status = DecodeUInt64s(block.chunks_[chunk], block.rows_, begin, end, out, context);
   if (status.ok()) return status;
   return DamagedChunk(block.number_, chunk, status.message());
 }
 
-Status SstReader::ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const {
-  EncodedBlock encoded;
+Status SstReader::ReadBlock(size_t block, const std::vector<bool>& wanted, EncodedBlock* scratch,
+                            ColumnBatch* out) const {
+  EncodedBlock& encoded = *scratch;
   ReadCounts counts;
   SEGUE_RETURN_IF_ERROR(Fetch(block, wanted, true, false, &encoded, &counts));
   out->columns.resize(schema_->columns.size());

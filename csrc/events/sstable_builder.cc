@@ -24,19 +24,32 @@ void AppendCrc(size_t begin, std::string* out) {
 
 }  // namespace
 
-SstBuilder::SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options)
-    : schema_(schema), interners_(interners), options_(options), dictionaries_(schema->columns.size()) {}
+SstBuilder::SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options,
+                       std::shared_ptr<const TableModels> models)
+    : schema_(schema),
+      interners_(interners),
+      options_(options),
+      models_(std::move(models)),
+      dictionaries_(schema->columns.size()) {
+  if (!models_) return;
+  for (size_t c = 0; c < schema_->columns.size(); ++c) {
+    if (!schema_->columns[c].coded) continue;
+    const auto known = static_cast<size_t>((*interners_)[c]->size());
+    for (const int32_t code : models_->frequent_codes[c]) FileCode(c, code, known);
+  }
+}
 
 SstBuilder::~SstBuilder() = default;
 
 Result<std::unique_ptr<SstBuilder>> SstBuilder::Create(Env* env, const std::string& path, uint64_t file_number,
                                                        const StoreSchema* schema, const Interners* interners,
-                                                       SstOptions options) {
+                                                       SstOptions options,
+                                                       std::shared_ptr<const TableModels> models) {
   if (options.block_rows < 1 || options.block_rows > kMaxBlockRows) {
     return Status::Invalid("block_rows is " + std::to_string(options.block_rows) + "; use 1 to " +
                            std::to_string(kMaxBlockRows));
   }
-  std::unique_ptr<SstBuilder> builder(new SstBuilder(schema, interners, options));
+  std::unique_ptr<SstBuilder> builder(new SstBuilder(schema, interners, options, std::move(models)));
   SEGUE_ASSIGN_OR_RETURN(builder->file_, env->NewWritableFile(path));
   builder->footer_.meta.file_number = file_number;
   SEGUE_RETURN_IF_ERROR(builder->Write(std::string_view(sst::kMagic, sizeof(sst::kMagic))));
@@ -136,28 +149,41 @@ int32_t* SstBuilder::FileDictionary::Slot(int32_t code, size_t known) {
   return &codes[static_cast<size_t>(code)];
 }
 
-void SstBuilder::MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n) {
+int32_t SstBuilder::FileCode(size_t column, int32_t code, size_t known) {
   FileDictionary& dictionary = dictionaries_[column];
-  const Interner& interner = *(*interners_)[column];
-  const auto known = static_cast<size_t>(interner.size());
+  int32_t& slot = *dictionary.Slot(code, known);
+  if (slot < 0) {
+    slot = static_cast<int32_t>(dictionary.strings.size());
+    dictionary.strings.push_back((*interners_)[column]->At(code));
+  }
+  return slot;
+}
+
+void SstBuilder::MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n) {
+  const auto known = static_cast<size_t>((*interners_)[column]->size());
   file_codes_.values.resize(n * sizeof(int32_t));
   for (size_t i = 0; i < n; ++i) {
     int32_t mapped = 0;
-    if (!data.IsNull(begin + i)) {
-      const auto code = data.Get<int32_t>(begin + i);
-      int32_t& slot = *dictionary.Slot(code, known);
-      if (slot < 0) {
-        slot = static_cast<int32_t>(dictionary.strings.size());
-        dictionary.strings.push_back(interner.At(code));
-      }
-      mapped = slot;
-    }
+    if (!data.IsNull(begin + i)) mapped = FileCode(column, data.Get<int32_t>(begin + i), known);
     StoreAs<int32_t>(file_codes_.values.data() + i * sizeof(int32_t), mapped);
   }
   file_codes_.valid.clear();
   if (!data.valid.empty()) {
     file_codes_.valid.insert(file_codes_.valid.end(), data.valid.data() + begin, data.valid.data() + begin + n);
   }
+}
+
+void SstBuilder::PrepareContext(const ColumnBatch& batch, size_t begin, size_t n) {
+  if (!models_) return;
+  SameKeys(*schema_, batch, begin, n, &same_);
+  if (models_->clock.empty()) return;
+  clock_.resize(n);
+  models_->clock.AtMany(batch.seq.data() + begin, n, clock_.data());
+}
+
+BlockContext SstBuilder::ContextOf(size_t chunk) const {
+  if (!models_) return {};
+  return {models_->Of(chunk), same_.data(), clock_.data()};
 }
 
 Status SstBuilder::WriteBlock(const ColumnBatch& batch, size_t begin, size_t n) {
@@ -188,12 +214,13 @@ Status SstBuilder::WriteBlock(const ColumnBatch& batch, size_t begin, size_t n) 
     block.max_seq = std::max(block.max_seq, batch.seq[row]);
   }
 
+  PrepareContext(batch, begin, n);
   block_.clear();
   std::vector<uint32_t> sizes;
   for (size_t c = 0; c <= schema_->columns.size(); ++c) {
     const size_t start = block_.size();
     if (c == schema_->columns.size()) {
-      EncodeUInt64s(batch.seq.data() + begin, n, &block_);
+      encoder_.EncodeUInt64s(batch.seq.data() + begin, n, ContextOf(c), &block_);
     } else {
       const StoreColumn& column = schema_->columns[c];
       const ColumnData* data = &batch.columns[c];
@@ -204,7 +231,7 @@ Status SstBuilder::WriteBlock(const ColumnBatch& batch, size_t begin, size_t n) 
         from = 0;
       }
       SEGUE_ASSIGN_OR_RETURN([[maybe_unused]] const Encoding encoding,
-                             encoder_.Encode(ColumnShape::Of(column), *data, from, n, std::nullopt, &block_));
+                             encoder_.Encode(ColumnShape::Of(column), *data, from, n, std::nullopt, &block_, ContextOf(c)));
     }
     AppendCrc(start, &block_);
     GiveWay();
@@ -269,6 +296,11 @@ Status SstBuilder::FinishFile(const std::vector<TokenEntry>& tokens) {
     EncodeStrings(dictionaries_[c].strings, &body);
     SEGUE_RETURN_IF_ERROR(WriteSection(std::move(body), &dictionary.section));
     footer_.dictionaries.push_back(dictionary);
+  }
+  if (models_) {
+    std::string body;
+    models_->Serialize(&body);
+    SEGUE_RETURN_IF_ERROR(WriteSection(std::move(body), &footer_.models));
   }
   {
     BloomFilter bloom(key_hashes_.size(), options_.bloom_bits_per_key);

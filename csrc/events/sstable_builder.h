@@ -22,6 +22,7 @@
 #include "events/column_batch.h"
 #include "events/sstable_format.h"
 #include "events/store_schema.h"
+#include "events/table_models.h"
 
 namespace segue {
 
@@ -29,7 +30,8 @@ class SstBuilder {
  public:
   static Result<std::unique_ptr<SstBuilder>> Create(Env* env, const std::string& path, uint64_t file_number,
                                                     const StoreSchema* schema, const Interners* interners,
-                                                    SstOptions options);
+                                                    SstOptions options,
+                                                    std::shared_ptr<const TableModels> models = nullptr);
   ~SstBuilder();
 
   // All columns and seq; rows in order within the batch and after the rows
@@ -59,19 +61,24 @@ class SstBuilder {
     int32_t* Slot(int32_t code, size_t known);
   };
 
-  SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options);
+  SstBuilder(const StoreSchema* schema, const Interners* interners, SstOptions options,
+             std::shared_ptr<const TableModels> models);
 
   Status AddRows(const ColumnBatch& rows);
   Status FinishFile(const std::vector<TokenEntry>& tokens);
   size_t RowsThatFit(const ColumnBatch& batch, size_t begin, size_t rows, size_t bytes, size_t* used) const;
   Status WriteBlock(const ColumnBatch& batch, size_t begin, size_t n);
+  int32_t FileCode(size_t column, int32_t code, size_t known);
   void MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n);
+  void PrepareContext(const ColumnBatch& batch, size_t begin, size_t n);
+  BlockContext ContextOf(size_t chunk) const;
   Status WriteSection(std::string body, sst::Section* section);
   Status Write(std::string_view bytes);
 
   const StoreSchema* schema_;
   const Interners* interners_;
   const SstOptions options_;
+  const std::shared_ptr<const TableModels> models_;  // or null
   std::unique_ptr<WritableFile> file_;
   Status status_;
   bool finished_ = false;
@@ -84,6 +91,8 @@ class SstBuilder {
   ColumnEncoder encoder_;
   std::string block_;                         // scratch: the block being written
   ColumnData file_codes_;                     // scratch: a coded column with this file's codes
+  RawVector<uint8_t> same_;                   // scratch: what the block's rows are foretold by
+  RawVector<uint64_t> clock_;                 // scratch: the same
   std::vector<FileDictionary> dictionaries_;  // one per column; used by coded ones
   RawVector<uint64_t> key_hashes_;
   std::string index_;

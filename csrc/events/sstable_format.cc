@@ -68,13 +68,14 @@ std::string EncodeFooter(const Footer& footer) {
     PutSection(dictionary.section, &out);
     PutVarint64(&out, dictionary.entries);
   }
+  if (footer.models.size > 0) PutSection(footer.models, &out);
   PutSection(footer.bloom, &out);
   PutSection(footer.tokens, &out);
   PutSection(footer.index, &out);
   PutVarint64(&out, footer.blocks);
   Tail tail;
   tail.footer_size = static_cast<uint32_t>(out.size());
-  tail.version = kVersion;
+  tail.version = footer.models.size > 0 ? kModelsVersion : kVersion;
   tail.crc = FooterCrc(out, tail);
   PutFixed(&out, tail.footer_size);
   PutFixed(&out, tail.version);
@@ -83,10 +84,11 @@ std::string EncodeFooter(const Footer& footer) {
   return out;
 }
 
-Result<Footer> ParseFooter(std::string_view bytes) {
+Result<Footer> ParseFooter(std::string_view bytes, uint32_t version) {
   const Status bad = Status::Invalid("the footer is damaged");
   Cursor in(bytes);
   Footer footer;
+  footer.version = version;
   SstMeta& meta = footer.meta;
   uint64_t dictionaries = 0;
   if (!GetString(&in, &footer.schema) || !in.GetVarint64(&meta.file_number) || !in.GetVarint64(&meta.rows) ||
@@ -99,6 +101,7 @@ Result<Footer> ParseFooter(std::string_view bytes) {
   for (Dictionary& dictionary : footer.dictionaries) {
     if (!GetSection(&in, &dictionary.section) || !in.GetVarint64(&dictionary.entries)) return bad;
   }
+  if (version >= kModelsVersion && !GetSection(&in, &footer.models)) return bad;
   if (!GetSection(&in, &footer.bloom) || !GetSection(&in, &footer.tokens) || !GetSection(&in, &footer.index) ||
       !in.GetVarint64(&footer.blocks) || in.remaining() != 0) {
     return bad;

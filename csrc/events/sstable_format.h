@@ -1,7 +1,7 @@
 // The SSTable file format: what builder and reader share.
 // docs/formats/sstable.md has the grammar, byte tables and a worked example.
 //
-//   file    := magic block* dictionary* bloom tokens index footer tail
+//   file    := magic block* dictionary* [models] bloom tokens index footer tail
 //   block   := chunk{columns} chunk(seq)
 //   any part but magic and tail := body crc32c(body):fixed32
 //
@@ -72,6 +72,7 @@ namespace sst {
 inline constexpr char kMagic[8] = {'S', 'E', 'G', 'U', 'E', 'S', 'S', 'T'};      // at the start
 inline constexpr char kTailMagic[8] = {'T', 'S', 'S', 'E', 'U', 'G', 'E', 'S'};  // at the end
 inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kModelsVersion = 2;  // with models
 inline constexpr size_t kCrcSize = 4;
 inline constexpr size_t kTailSize = 4 + 4 + 4 + 8;  // footer size, version, crc, magic
 
@@ -87,9 +88,11 @@ struct Dictionary {
 };
 
 struct Footer {
+  uint32_t version = kVersion;           // as it was read
   std::string schema;                    // StoreSchema::Serialize
   SstMeta meta;                          // without file_size
   std::vector<Dictionary> dictionaries;  // one per coded column, in schema order
+  Section models;                        // of size 0: none, which is version 1
   Section bloom;
   Section tokens;
   Section index;
@@ -99,7 +102,7 @@ struct Footer {
 // The footer and the tail: the last bytes of a file.
 std::string EncodeFooter(const Footer& footer);
 // `footer` is its body without tail. kInvalid when it is damaged.
-Result<Footer> ParseFooter(std::string_view footer);
+Result<Footer> ParseFooter(std::string_view footer, uint32_t version);
 
 struct Tail {
   uint32_t footer_size = 0;

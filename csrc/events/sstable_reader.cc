@@ -67,12 +67,12 @@ Status ReadFooter(const RandomAccessFile& file, sst::Footer* footer, uint64_t* o
     SEGUE_RETURN_IF_ERROR(file.Read(*offset, bytes.size(), bytes.data()));
   }
   if (sst::FooterCrc(bytes, *tail) != tail->crc) return DamagedFile(file, *offset, "the footer's checksum differs");
-  if (tail->version != sst::kVersion) {
+  if (tail->version < sst::kVersion || tail->version > sst::kModelsVersion) {
     return Status::Unsupported("'" + file.path() + "' has version " + std::to_string(tail->version) +
-                               " of the SSTable format; this build reads version " + std::to_string(sst::kVersion) +
-                               ": upgrade segue");
+                               " of the SSTable format; this build reads versions " + std::to_string(sst::kVersion) +
+                               " and " + std::to_string(sst::kModelsVersion) + ": upgrade segue");
   }
-  Result<sst::Footer> parsed = sst::ParseFooter(bytes);
+  Result<sst::Footer> parsed = sst::ParseFooter(bytes, tail->version);
   if (!parsed.ok()) return DamagedFile(file, *offset, parsed.status().message());
   *footer = parsed.Take();
   footer->meta.file_size = size;
@@ -135,6 +135,7 @@ Status SstReader::ReadParts(const RandomAccessFile& file, Parts* parts) const {
   // The parts must follow each other without a gap, up to the footer.
   std::vector<sst::Section> sections;
   for (const sst::Dictionary& dictionary : parts->footer.dictionaries) sections.push_back(dictionary.section);
+  if (parts->footer.version >= sst::kModelsVersion) sections.push_back(parts->footer.models);
   sections.push_back(parts->footer.bloom);
   sections.push_back(parts->footer.tokens);
   sections.push_back(parts->footer.index);
@@ -230,6 +231,28 @@ Status SstReader::ReadCodes(size_t column, const std::vector<int32_t>** codes) c
   return Status();
 }
 
+Result<std::unique_ptr<TableModels>> SstReader::ReadModels() const {
+  const sst::Section& section = parts_.footer.models;
+  SEGUE_ASSIGN_OR_RETURN(const OpenFiles::File file, resources_.files->Get(path_));
+  std::string bytes;
+  SEGUE_RETURN_IF_ERROR(ReadSection(*file, section, "models", &bytes));
+  Result<std::unique_ptr<TableModels>> models = TableModels::Parse(*schema_, bytes);
+  if (!models.ok()) return Damaged(section.offset, models.status().message());
+  return models;
+}
+
+Status SstReader::Models(const TableModels** models) const {
+  *models = models_ready_.load(std::memory_order_acquire);
+  if (*models != nullptr || parts_.footer.version < sst::kModelsVersion) return Status();
+  const std::lock_guard lock(models_mutex_);
+  if (!models_) {
+    SEGUE_ASSIGN_OR_RETURN(models_, ReadModels());
+    models_ready_.store(models_.get(), std::memory_order_release);
+  }
+  *models = models_.get();
+  return Status();
+}
+
 Status SstReader::VerifyZoneMap(size_t block, const ColumnBatch& rows) const {
   const BlockInfo& info = parts_.blocks[block];
   int64_t min_time = TimeAt(*schema_, rows, 0);
@@ -284,9 +307,11 @@ Status SstReader::Verify() const {
     std::vector<std::string_view> strings;
     SEGUE_RETURN_IF_ERROR(ReadStrings(c, &bytes, &strings));
   }
+  if (again.footer.version >= sst::kModelsVersion) SEGUE_RETURN_IF_ERROR(ReadModels().status());
   ColumnBatch rows;
+  EncodedBlock scratch;
   for (size_t block = 0; block < parts_.blocks.size(); ++block) {
-    SEGUE_RETURN_IF_ERROR(ReadBlock(block, {}, &rows));
+    SEGUE_RETURN_IF_ERROR(ReadBlock(block, {}, &scratch, &rows));
     SEGUE_RETURN_IF_ERROR(VerifyZoneMap(block, rows));
     SEGUE_RETURN_IF_ERROR(VerifyText(block, rows));
   }

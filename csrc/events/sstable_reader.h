@@ -9,7 +9,8 @@
 // Ownership: shares the store's open files and block cache; borrows StoreSchema
 // and Interners (which gain the file's strings when a coded column is first read).
 // Memory: bloom filter, index (about 120 bytes a block) and tokens from Open
-// on; a coded column's mapping of codes (4 bytes a string) from its first read on.
+// on; a coded column's mapping of codes (4 bytes a string) and the models (8
+// bytes for each 64 rows, and some 100 KB) from their first use on.
 // Errors: kCorruption names the path and the offset of the damaged part.
 #pragma once
 
@@ -32,6 +33,7 @@
 #include "events/read_counters.h"
 #include "events/sstable_format.h"
 #include "events/store_schema.h"
+#include "events/table_models.h"
 
 namespace segue {
 
@@ -57,6 +59,19 @@ class EncodedBlock {
   RawVector<char> bytes_;                 // then this
   std::vector<std::string_view> chunks_;  // without checksum; empty: not fetched
   std::vector<size_t> numbers_;           // scratch: chunks that are to be read
+  // What models go by, made when a chunk is decoded that needs it, for all rows:
+  struct Foretelling {
+    bool has_same = false;
+    bool has_clock = false;  // and seq
+    RawVector<uint8_t> same;
+    RawVector<uint64_t> seq;
+    RawVector<uint64_t> clock;
+    ColumnBatch keys;
+    ModelCoder coder;
+
+    void Forget() { has_same = has_clock = false; }
+  };
+  mutable Foretelling foretelling_;
 };
 
 // Scratch of KeepSlice.
@@ -114,7 +129,7 @@ class SstReader {
 
   // Fetch and Decode in one: replaces *out (reusing its memory) with the wanted
   // columns and the sequence numbers of a block. Past the cache.
-  Status ReadBlock(size_t block, const std::vector<bool>& wanted, ColumnBatch* out) const;
+  Status ReadBlock(size_t block, const std::vector<bool>& wanted, EncodedBlock* scratch, ColumnBatch* out) const;
 
   // Reads everything anew: every CRC, every value, every zone map.
   Status Verify() const;
@@ -148,6 +163,18 @@ class SstReader {
   // Reads [offset, offset + size), whose last bytes are a CRC; *out is the body.
   Status ReadSection(const RandomAccessFile& file, const sst::Section& section, const char* what,
                      std::string* out) const;
+  // What chunks are needed for those that are wanted. `models` may be null.
+  bool NeedsChunk(const TableModels* models, size_t chunk, const std::vector<bool>& wanted, bool seq) const;
+  Status Models(const TableModels** models) const;  // null: it has none
+  Result<std::unique_ptr<TableModels>> ReadModels() const;
+  // What decodes a chunk of a block, and what that needs of the block's other chunks.
+  Status ContextOf(const EncodedBlock& block, size_t chunk, DecodeContext* context) const;
+  Status PrepareSame(const EncodedBlock& block) const;
+  Status PrepareClock(const EncodedBlock& block, const TableModels& models) const;
+  // Decode with the codes of the file, and for the key the one time that it is decoded for both.
+  Status DecodeChunk(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const;
+  Status DecodeAnew(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const;
+  Status DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, uint64_t* out) const;
   Status ReadStrings(size_t column, std::string* bytes, std::vector<std::string_view>* strings) const;
   Status ReadCodes(size_t column, const std::vector<int32_t>** codes) const;
   // Reads and checks chunks (ascending numbers) of a block; (*views)[chunk] point into *bytes.
@@ -177,6 +204,9 @@ class SstReader {
   Parts parts_;
   int64_t visible_from_ = std::numeric_limits<int64_t>::min();
   mutable std::vector<CodeMap> code_maps_;  // one per column
+  mutable std::mutex models_mutex_;
+  mutable std::atomic<const TableModels*> models_ready_ = nullptr;
+  mutable std::unique_ptr<const TableModels> models_;
 };
 
 }  // namespace segue

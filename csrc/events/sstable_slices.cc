@@ -22,6 +22,7 @@ Status SstReader::FetchOfKey(size_t block, std::string_view encoded_key, uint64_
     return Fetch(block, together, seq || !found->chunks[columns].empty(), true, out, counts);
   }
   ++counts->cache_hits;
+  out->foretelling_.Forget();
   out->number_ = block;
   out->rows_ = found->rows;
   out->slice_ = true;
@@ -57,16 +58,16 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
       Status status;
       if (chunk == columns) {
         maker->seq.resize(n);
-        status = DecodeUInt64s(encoded, block.rows_, begin, end, maker->seq.data());
-        if (status.ok()) EncodeUInt64s(maker->seq.data(), n, &bytes);
+        SEGUE_RETURN_IF_ERROR(DecodeSequences(block, begin, end, maker->seq.data()));
+        EncodeUInt64s(maker->seq.data(), n, &bytes);
       } else {
         const ColumnShape shape = ColumnShape::Of(schema_->columns[chunk]);
         ColumnData& column = maker->column;
         column.values.clear();
         column.offsets.clear();
         column.valid.clear();
-        status = DecodeColumn(shape, encoded, block.rows_, begin, end, &column);
-        if (status.ok()) status = maker->encoder.Encode(shape, column, 0, n, std::nullopt, &bytes).status();
+        SEGUE_RETURN_IF_ERROR(DecodeChunk(block, chunk, begin, end, &column));
+        status = maker->encoder.Encode(shape, column, 0, n, std::nullopt, &bytes).status();
       }
       if (!status.ok()) return DamagedChunk(block.number_, chunk, status.message());
     }

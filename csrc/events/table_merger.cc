@@ -12,9 +12,13 @@ constexpr size_t kBatchBytes = 1 << 20;
 
 }  // namespace
 
-TableMerger::TableMerger(const StoreSchema* schema, const std::vector<std::shared_ptr<const SstReader>>& tables)
-    : schema_(schema), exact_(PrefixIsExact(*schema)), inputs_(tables.size()) {
-  for (size_t i = 0; i < tables.size(); ++i) inputs_[i].table = tables[i];
+TableMerger::TableMerger(const StoreSchema* schema, const std::vector<std::shared_ptr<const SstReader>>& tables,
+                         std::string from)
+    : schema_(schema), exact_(PrefixIsExact(*schema)), from_(std::move(from)), inputs_(tables.size()) {
+  for (size_t i = 0; i < tables.size(); ++i) {
+    inputs_[i].table = tables[i];
+    if (!from_.empty()) inputs_[i].next_block = tables[i]->BlocksOfKey(from_).first;
+  }
   for (size_t c = 0; c < schema->columns.size(); ++c) {
     if (schema->columns[c].width == 0) byte_columns_.push_back(c);
   }
@@ -34,7 +38,7 @@ Result<bool> TableMerger::NextBlock(Input* input) {
   free_.pop_back();
   Block& block = *blocks_[input->block];
   bytes_read_ += infos[input->next_block].size;
-  SEGUE_RETURN_IF_ERROR(input->table->ReadBlock(input->next_block++, {}, &block.rows));
+  SEGUE_RETURN_IF_ERROR(input->table->ReadBlock(input->next_block++, {}, &scratch_, &block.rows));
   KeyPrefixes(*schema_, block.rows, &block.prefixes);
   input->row = 0;
   return true;
@@ -56,7 +60,12 @@ Status TableMerger::Advance(Input* input, bool first) {
     }
     const Block& block = *blocks_[input->block];
     input->time = block.rows.columns[time_column].Get<int64_t>(input->row);
-    if (input->time >= visible_from) {
+    bool wanted = input->time >= visible_from;
+    if (wanted && first && !from_.empty()) {
+      input->has_key = false;
+      wanted = KeyOf(input) >= from_;
+    }
+    if (wanted) {
       input->prefix = block.prefixes[input->row];
       input->seq = block.rows.seq[input->row];
       input->has_key = false;

@@ -21,7 +21,9 @@ namespace segue {
 
 class TableMerger {
  public:
-  TableMerger(const StoreSchema* schema, const std::vector<std::shared_ptr<const SstReader>>& tables);
+  // From the first row of key `from` or a higher one on.
+  TableMerger(const StoreSchema* schema, const std::vector<std::shared_ptr<const SstReader>>& tables,
+              std::string from = "");
 
   // Replaces *out with the next rows; false at the end.
   Result<bool> Next(ColumnBatch* out);
@@ -63,6 +65,7 @@ class TableMerger {
 
   const StoreSchema* schema_;
   const bool exact_;  // a prefix decides the order of keys
+  const std::string from_;
   std::vector<size_t> byte_columns_;
   bool started_ = false;
   std::vector<Input> inputs_;
@@ -71,6 +74,7 @@ class TableMerger {
   std::vector<uint32_t> free_;   // places in blocks_
   std::vector<uint32_t> spent_;  // read to their end, but named by entries
   std::vector<Entry> entries_;
+  EncodedBlock scratch_;
   uint64_t bytes_read_ = 0;
 };
 

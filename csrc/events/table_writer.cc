@@ -11,14 +11,16 @@ constexpr size_t kCopyRows = 8192;
 }  // namespace
 
 TableWriter::TableWriter(Env* env, const StoreSchema* schema, const Interners* interners, SstOptions options,
-                         uint64_t table_keys, size_t outputs, NewTable new_table)
+                         uint64_t table_keys, std::vector<std::shared_ptr<const TableModels>> models,
+                         NewTable new_table)
     : env_(env),
       schema_(schema),
       interners_(interners),
       options_(options),
       table_keys_(table_keys),
+      models_(std::move(models)),
       new_table_(std::move(new_table)),
-      outputs_(outputs) {}
+      outputs_(models_.size()) {}
 
 TableWriter::~TableWriter() {
   outputs_.clear();  // closes the files
@@ -48,7 +50,7 @@ Status TableWriter::Add(size_t output, const ColumnBatch& rows) {
   if (!out.builder) {
     auto [number, path] = new_table_();
     paths_.push_back(path);
-    SEGUE_ASSIGN_OR_RETURN(out.builder, SstBuilder::Create(env_, path, number, schema_, interners_, options_));
+    SEGUE_ASSIGN_OR_RETURN(out.builder, SstBuilder::Create(env_, path, number, schema_, interners_, options_, models_[output]));
   }
   out.last_key.clear();
   EncodeKey(*schema_, rows, rows.rows - 1, &out.last_key);

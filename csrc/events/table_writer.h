@@ -27,9 +27,10 @@ using NewTable = std::function<std::pair<uint64_t, std::string>()>;
 
 class TableWriter {
  public:
-  // A table of about `table_keys` distinct keys is continued in another one.
+  // An output each for `models` (null: it has none). A table of about `table_keys` distinct keys is
+  // continued in another one.
   TableWriter(Env* env, const StoreSchema* schema, const Interners* interners, SstOptions options, uint64_t table_keys,
-              size_t outputs, NewTable new_table);
+              std::vector<std::shared_ptr<const TableModels>> models, NewTable new_table);
   ~TableWriter();
   TableWriter(const TableWriter&) = delete;
   TableWriter& operator=(const TableWriter&) = delete;
@@ -62,6 +63,7 @@ class TableWriter {
   const Interners* interners_;
   const SstOptions options_;
   const uint64_t table_keys_;
+  const std::vector<std::shared_ptr<const TableModels>> models_;
   const NewTable new_table_;
   std::vector<Output> outputs_;
   std::vector<std::string> paths_;  // of every file begun

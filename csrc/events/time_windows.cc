@@ -86,8 +86,8 @@ WindowSplit::WindowSplit(const WindowHistogram& histogram, uint64_t least_rows, 
       size_t end = begin;
       for (; end < left.size() && Up(counts[left[end]].first, up) == node; ++end) rows += counts[left[end]].second;
       if (rows >= least || top) {
-        for (size_t i = begin; i < end; ++i) file_of_[left[i]] = static_cast<uint32_t>(files_);
-        ++files_;
+        for (size_t i = begin; i < end; ++i) file_of_[left[i]] = static_cast<uint32_t>(rows_.size());
+        rows_.push_back(rows);
       } else {
         still.insert(still.end(), left.begin() + static_cast<ptrdiff_t>(begin),
                      left.begin() + static_cast<ptrdiff_t>(end));
@@ -99,7 +99,7 @@ WindowSplit::WindowSplit(const WindowHistogram& histogram, uint64_t least_rows, 
 }
 
 void WindowSplit::Route(const ColumnData& time, size_t begin, size_t n, uint32_t* outputs) const {
-  if (files_ == 1) {
+  if (rows_.size() == 1) {
     std::fill_n(outputs, n, 0);
     return;
   }

@@ -66,14 +66,15 @@ class WindowSplit {
   // there are at most `most_files` (at least 1).
   WindowSplit(const WindowHistogram& histogram, uint64_t least_rows, size_t most_files);
 
-  size_t files() const { return files_; }
+  size_t files() const { return rows_.size(); }
+  uint64_t rows(size_t file) const { return rows_[file]; }
   // outputs[i]: the file of row begin + i. Rows must have been counted by the histogram.
   void Route(const ColumnData& time, size_t begin, size_t n, uint32_t* outputs) const;
 
  private:
   int64_t width_;
   int level_;
-  size_t files_ = 0;
+  std::vector<uint64_t> rows_;    // of each file
   std::vector<int64_t> buckets_;  // sorted
   std::vector<uint32_t> file_of_;
 };

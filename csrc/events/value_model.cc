@@ -1,0 +1,272 @@
+#include "events/value_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "events/bit_pack.h"
+#include "events/packed_ints.h"
+
+namespace segue {
+namespace {
+
+constexpr size_t kStreams = 4;
+
+// Bits one after the other, the first least significant.
+class BitWriter {
+ public:
+  // At most `bits` more.
+  BitWriter(std::string* out, size_t bits) : out_(out), at_(out->size()) { out->resize(at_ + bits / 8 + 16); }
+
+  void Put(uint64_t value, int width) {
+    word_ |= value << filled_;
+    filled_ += width;
+    if (filled_ < 64) return;
+    StoreAs<uint64_t>(out_->data() + at_, word_);
+    at_ += 8;
+    filled_ -= 64;
+    // Of `value`, what did not fit.
+    word_ = filled_ == 0 ? 0 : value >> (width - filled_);
+  }
+  void Finish() {
+    StoreAs<uint64_t>(out_->data() + at_, word_);
+    out_->resize(at_ + static_cast<size_t>(filled_ + 7) / 8);
+  }
+
+ private:
+  std::string* out_;
+  size_t at_;
+  uint64_t word_ = 0;
+  int filled_ = 0;
+};
+
+}  // namespace
+
+// ---- the model itself -----------------------------------------------------
+
+void ValueModel::Serialize(std::string* out) const {
+  out->push_back(static_cast<char>(foretold));
+  if (foretold == Foretold::kByNothing) {
+    PutVarint64(out, frequent.size());
+    if (!frequent.empty()) {
+      PutFixed<uint64_t>(out, least);
+      const PackedPlan plan = PlanPacked(frequent.data(), frequent.size());
+      AppendPacked(plan, plan.delta(), frequent.data(), frequent.size(), out);
+    }
+  }
+  code.Serialize(out);
+  if (foretold == Foretold::kByKey) same_key.Serialize(out);
+}
+
+bool ValueModel::Parse(Cursor* in) {
+  uint8_t kind = 0;
+  if (!in->GetFixed(&kind) || kind < static_cast<uint8_t>(Foretold::kByNothing) ||
+      kind > static_cast<uint8_t>(Foretold::kByClock)) {
+    return false;
+  }
+  foretold = static_cast<Foretold>(kind);
+  if (foretold == Foretold::kByNothing) {
+    uint64_t n = 0;
+    // More than 8 a byte would take no bits, which distinct values cannot.
+    if (!in->GetVarint64(&n) || n / 8 > in->remaining()) return false;
+    frequent.resize(n);
+    if (n > 0 && (!in->GetFixed(&least) || !TakePacked(in, n, frequent.data()))) return false;
+  }
+  const bool by_key = foretold == Foretold::kByKey;
+  if (!code.Parse(in) || (by_key && !same_key.Parse(in))) return false;
+  entries.resize((by_key ? 2 : 1) * BinCode::kEntries);
+  code.FillEntries(entries.data());
+  if (by_key) same_key.FillEntries(entries.data() + BinCode::kEntries);
+  return true;
+}
+
+// ---- to bits --------------------------------------------------------------
+
+bool ModelCoder::Encode(const BlockContext& context, const uint64_t* values, size_t n, std::string* out) {
+  const ValueModel& model = *context.model;
+  const bool by_key = model.foretold == Foretold::kByKey;
+  coded_.resize(n);
+  bins_.resize(n);
+  size_t first = 0;
+  switch (model.foretold) {
+    case Foretold::kByNothing:
+      std::copy_n(values, n, coded_.begin());
+      if (model.frequent.empty()) break;
+      for (uint64_t& value : coded_) {
+        const uint32_t rank = model.ranks.Find(value);
+        value = rank != ValueTable::kNone ? rank : value - model.least + model.frequent.size();
+        // Around 2^64 it would be taken for a frequent one.
+        if (rank == ValueTable::kNone && value < model.frequent.size()) return false;
+      }
+      break;
+    case Foretold::kByStep:
+      first = 1;
+      for (size_t i = 1; i < n; ++i) coded_[i] = values[i] - values[i - 1];
+      break;
+    case Foretold::kByClock:
+      for (size_t i = 0; i < n; ++i) coded_[i] = values[i] - context.clock[i];
+      break;
+    case Foretold::kByKey:
+      for (size_t i = 0; i < n; ++i) coded_[i] = context.same[i] != 0 ? values[i] - values[i - 1] : values[i];
+      break;
+  }
+  const auto code_of = [&](size_t i) -> const BinCode& {
+    return by_key && context.same[i] != 0 ? model.same_key : model.code;
+  };
+  std::array<size_t, kStreams> bits{};
+  for (size_t i = first; i < n; ++i) {
+    const int bin = code_of(i).Find(coded_[i]);
+    if (bin < 0) return false;
+    bins_[i] = static_cast<uint8_t>(bin);
+    bits[(i - first) % kStreams] += static_cast<size_t>(code_of(i).code_bits(bins_[i]) + code_of(i).width(bins_[i]));
+  }
+  if (first > 0) PutFixed<uint64_t>(out, values[0]);
+  int64_t before = 0;
+  for (size_t stream = 0; stream + 1 < kStreams; ++stream) {
+    const auto size = static_cast<int64_t>((bits[stream] + 7) / 8);
+    PutVarint64(out, ZigZag(size - before));
+    before = size;
+  }
+  for (size_t stream = 0; stream < kStreams; ++stream) {
+    BitWriter writer(out, bits[stream]);
+    for (size_t i = first + stream; i < n; i += kStreams) {
+      const BinCode& code = code_of(i);
+      writer.Put(code.code(bins_[i]), code.code_bits(bins_[i]));
+      writer.Put(coded_[i] - code.base(bins_[i]), code.width(bins_[i]));
+    }
+    writer.Finish();
+  }
+  return true;
+}
+
+// ---- and back -------------------------------------------------------------
+
+// The first n of the coded values. Four streams, as each value must be known before the place of the next
+// one in its stream is: the processor then works on four at a time.
+template <bool kByKey>
+bool ModelCoder::TakeCoded(const BlockContext& context, std::string_view streams, size_t rows, size_t n,
+                           uint64_t* out) {
+  Cursor in(streams);
+  std::array<uint64_t, kStreams> at{};   // bits
+  std::array<uint64_t, kStreams> end{};
+  std::array<int64_t, kStreams> sizes{};
+  int64_t before = 0;
+  for (size_t stream = 0; stream + 1 < kStreams; ++stream) {
+    uint64_t step = 0;
+    if (!in.GetVarint64(&step)) return false;
+    before = sizes[stream] = before + UnZigZag(step);
+    if (before < 0 || before > static_cast<int64_t>(streams.size())) return false;
+  }
+  const std::string_view body = in.rest();
+  uint64_t total = 0;
+  for (size_t stream = 0; stream < kStreams; ++stream) {
+    at[stream] = 8 * total;
+    total = stream + 1 < kStreams ? total + static_cast<uint64_t>(sizes[stream]) : body.size();
+    end[stream] = 8 * total;
+    if (total > body.size()) return false;
+  }
+  if (end[kStreams - 1] < at[kStreams - 1]) return false;
+  // Between two looks at where the streams are, they may run ahead by so much.
+  constexpr size_t kRounds = 8;
+  constexpr size_t kAhead = kRounds * (BinCode::kMaxCodeBits + 64) / 8 + 2 * sizeof(uint64_t);
+  padded_.resize(body.size() + kAhead);
+  if (!body.empty()) std::memcpy(padded_.data(), body.data(), body.size());
+  std::memset(padded_.data() + body.size(), 0, kAhead);
+  const uint8_t* data = padded_.data();
+  const BinCode::Entry* entries = context.model->entries.data();
+  const uint8_t* same = context.same;
+
+  const auto take = [&](uint64_t* position, size_t row) {
+    const uint64_t word = LoadAs<uint64_t>(data + *position / 8) >> (*position % 8);  // 57 bits of it are there
+    size_t index = word & (BinCode::kEntries - 1);
+    if constexpr (kByKey) index += static_cast<size_t>(same[row]) * BinCode::kEntries;
+    const BinCode::Entry& entry = entries[index];
+    uint64_t place = word >> entry.code_bits;
+    if (entry.bits > 57) [[unlikely]] {
+      const uint64_t from = *position + entry.code_bits;
+      place = LoadAs<uint64_t>(data + from / 8) >> (from % 8);
+      if (from % 8 != 0) place |= static_cast<uint64_t>(data[from / 8 + 8]) << (64 - from % 8);
+    }
+    *position += entry.bits;
+    return entry.base + (place & entry.mask);
+  };
+  size_t row = 0;
+  uint64_t at0 = at[0];
+  uint64_t at1 = at[1];
+  uint64_t at2 = at[2];
+  uint64_t at3 = at[3];
+  while (row + kStreams * kRounds <= n) {
+    for (size_t round = 0; round < kRounds; ++round, row += kStreams) {
+      out[row] = take(&at0, row);
+      out[row + 1] = take(&at1, row + 1);
+      out[row + 2] = take(&at2, row + 2);
+      out[row + 3] = take(&at3, row + 3);
+    }
+    if (at0 > end[0] || at1 > end[1] || at2 > end[2] || at3 > end[3]) return false;
+  }
+  at = {at0, at1, at2, at3};
+  for (; row < n; ++row) {
+    const size_t stream = row % kStreams;
+    out[row] = take(&at[stream], row);
+    if (at[stream] > end[stream]) return false;
+  }
+  for (size_t stream = 0; n == rows && stream < kStreams; ++stream) {
+    if (end[stream] - at[stream] >= 8) return false;
+  }
+  return true;
+}
+
+bool ModelCoder::Decode(const BlockContext& context, std::string_view body, size_t rows, size_t begin, size_t end,
+                        uint64_t* out) {
+  const ValueModel& model = *context.model;
+  if (begin == end) return true;
+  coded_.resize(rows);
+  uint64_t* coded = coded_.data();
+  switch (model.foretold) {
+    case Foretold::kByStep: {
+      if (body.size() < sizeof(uint64_t)) return false;
+      auto value = LoadAs<uint64_t>(body.data());
+      body.remove_prefix(sizeof(uint64_t));
+      if (!TakeCoded<false>(context, body, rows - 1, end - 1, coded + 1)) return false;
+      for (size_t row = 0; row < end; ++row) {
+        if (row > 0) value += coded[row];
+        if (row >= begin) out[row - begin] = value;
+      }
+      return true;
+    }
+    case Foretold::kByKey: {
+      if (!TakeCoded<true>(context, body, rows, end, coded)) return false;
+      size_t run = begin;  // where the values begin that the first one builds on
+      while (context.same[run] != 0) --run;
+      uint64_t value = 0;
+      for (size_t row = run; row < end; ++row) {
+        value = (value & (0 - uint64_t{context.same[row]})) + coded[row];
+        if (row >= begin) out[row - begin] = value;
+      }
+      return true;
+    }
+    case Foretold::kByNothing: {
+      if (!TakeCoded<false>(context, body, rows, end, coded)) return false;
+      if (model.frequent.empty()) {
+        std::copy(coded + begin, coded + end, out);
+        return true;
+      }
+      const uint64_t frequent = model.frequent.size();
+      const uint64_t* values = model.frequent.data();
+      for (size_t row = begin; row < end; ++row) {
+        // Without a branch: which it is cannot be guessed.
+        const uint64_t mask = 0 - static_cast<uint64_t>(coded[row] < frequent);
+        out[row - begin] = (values[coded[row] & mask] & mask) | ((coded[row] - frequent + model.least) & ~mask);
+      }
+      return true;
+    }
+    case Foretold::kByClock: {
+      if (!TakeCoded<false>(context, body, rows, end, coded)) return false;
+      for (size_t row = begin; row < end; ++row) out[row - begin] = coded[row] + context.clock[row];
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace segue
