@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -46,11 +47,14 @@ inline constexpr size_t kInsertion = 24;
 inline constexpr size_t kIntrosort = 192;
 inline constexpr size_t kInCache = 16384;
 
+// A type rather than a function: std::sort calls it inline.
 template <typename Entry>
-bool EntryLess(const Entry& a, const Entry& b) {
-  if (a.KeyLess(b)) return true;
-  return a.SameKey(b) && a.row < b.row;  // rows are numbered by arrival: stable
-}
+struct EntryLess {
+  bool operator()(const Entry& a, const Entry& b) const {
+    if (a.KeyLess(b)) return true;
+    return a.SameKey(b) && a.row < b.row;  // rows are numbered by arrival: stable
+  }
+};
 
 template <typename Entry>
 void Insertion(Entry* entries, size_t n) {
@@ -93,7 +97,7 @@ void Msd(Entry* from, Entry* scratch, size_t n, int bits, bool into_scratch) {
       if (n <= kInsertion) {
         Insertion(from, n);
       } else {
-        std::sort(from, from + n, EntryLess<Entry>);
+        std::sort(from, from + n, EntryLess<Entry>());
       }
     }
     if (into_scratch && n != 0) std::memcpy(scratch, from, n * sizeof(Entry));
@@ -118,6 +122,12 @@ void Msd(Entry* from, Entry* scratch, size_t n, int bits, bool into_scratch) {
 
 template <typename Entry>
 void RadixSort(Entry* entries, Entry* scratch, size_t n, int bits) {
+  if constexpr (requires { entries->key; }) {
+    // Keys of a part of their range agree in their first bits, and those of small integers in all but the last.
+    uint64_t differ = 0;
+    for (size_t i = 1; i < n; ++i) differ |= entries[i].key ^ entries[0].key;
+    bits = std::min(bits, static_cast<int>(std::bit_width(differ)));
+  }
   radix::Msd(entries, scratch, n, bits, false);
 }
 

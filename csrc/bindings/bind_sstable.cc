@@ -364,7 +364,7 @@ py::dict WriteSstable(const std::string& path, const TestBatch& batch,
     const ColumnBatch& all = batch.batch();
     std::shared_ptr<const TableModels> fitted;
     if (models && all.rows > 0) {
-      ModelFitter fitter(&table->schema, all.rows);
+      ModelFitter fitter(&table->schema, all.rows, ModelFitter::kWorthOfMerge);
       fitter.AddStretch(all);
       fitter.EndSample();
       fitter.AddArrivals(all.columns[static_cast<size_t>(table->schema.time)], all.seq, 0, all.rows,

@@ -13,40 +13,41 @@
 namespace segue {
 namespace {
 
-constexpr size_t kQuantiles = 96;        // bins end at these of the sample
-constexpr double kBitsOfABin = 40;       // in the file
+constexpr size_t kQuantiles = 64;  // bins end at these of the sample
+constexpr double kBitsOfABin = 40;  // in the file
+constexpr double kWorthOfABin = 16;  // bits of the sample: more bins take longer to find
 constexpr int kEscapeWidth = 64;
 
-bool SignedLess(uint64_t a, uint64_t b) { return static_cast<int64_t>(a) < static_cast<int64_t>(b); }
+constexpr auto kSignedLess = [](uint64_t a, uint64_t b) { return static_cast<int64_t>(a) < static_cast<int64_t>(b); };
 
 // In pieces of a quarter of a millisecond, between which others may want the processor.
 void SortSample(RawVector<uint64_t>* sample) {
   constexpr size_t kPiece = 4096;
   const auto at = [&](size_t i) { return sample->begin() + static_cast<ptrdiff_t>(std::min(i, sample->size())); };
   for (size_t i = 0; i < sample->size(); i += kPiece) {
-    std::sort(at(i), at(i + kPiece), SignedLess);
+    std::sort(at(i), at(i + kPiece), kSignedLess);
     GiveWay();
   }
   for (size_t piece = kPiece; piece < sample->size(); piece *= 2) {
     for (size_t i = 0; i + piece < sample->size(); i += 2 * piece) {
-      std::inplace_merge(at(i), at(i + piece), at(i + 2 * piece), SignedLess);
+      std::inplace_merge(at(i), at(i + piece), at(i + 2 * piece), kSignedLess);
       GiveWay();
     }
   }
 }
 
-// Places in the sorted sample at which a bin may begin, 0 and its size included: its quantiles, and both
-// ends of values so frequent that a quantile lies in them.
+// Places in the sorted sample at which a bin may begin, 0 and its size included: its quantiles, and the ends
+// of values that are as frequent as what lies between them.
 std::vector<size_t> Cuts(const RawVector<uint64_t>& sample) {
   std::vector<size_t> cuts{0};
   for (size_t q = 1; q < kQuantiles; ++q) {
     const size_t place = q * sample.size() / kQuantiles;
     if (place < cuts.back()) continue;
-    const auto range = std::equal_range(sample.begin(), sample.end(), sample[place], SignedLess);
-    for (const auto end : {range.first, range.second}) {
-      const auto cut = static_cast<size_t>(end - sample.begin());
-      if (cut > cuts.back()) cuts.push_back(cut);
-    }
+    const auto range = std::equal_range(sample.begin(), sample.end(), sample[place], kSignedLess);
+    const auto begin = static_cast<size_t>(range.first - sample.begin());
+    const auto end = static_cast<size_t>(range.second - sample.begin());
+    if (begin > cuts.back()) cuts.push_back(begin);
+    if (2 * (end - begin) * kQuantiles > sample.size() && end > cuts.back()) cuts.push_back(end);
   }
   if (cuts.back() < sample.size()) cuts.push_back(sample.size());
   return cuts;
@@ -87,10 +88,9 @@ std::vector<uint8_t> CodeLengths(std::vector<uint64_t> counts) {
 
 }  // namespace
 
-void BinCode::AddBin(uint64_t base, int width) {
-  bases_.push_back(base);
-  masks_.push_back(WidthMask(width));
-  widths_.push_back(static_cast<uint8_t>(width));
+void BinCode::AddBin(uint64_t base, int width, int code_bits) {
+  const auto length = static_cast<uint32_t>(code_bits);
+  bins_.push_back({base, WidthMask(width), 0, length, length + static_cast<uint32_t>(width)});
 }
 
 BinCode BinCode::Fit(RawVector<uint64_t>* sample, double weight, double* bits) {
@@ -108,7 +108,7 @@ BinCode BinCode::Fit(RawVector<uint64_t>* sample, double weight, double* bits) {
     for (size_t i = 0; i < j; ++i) {
       const auto count = static_cast<double>(cuts[j] - cuts[i]);
       const double width = BitWidth(most - values[cuts[i]]);
-      const double cost = best[i] + count * (std::log2(total / count) + width) + kBitsOfABin / weight;
+      const double cost = best[i] + count * (std::log2(total / count) + width) + kBitsOfABin / weight + kWorthOfABin;
       if (cost < best[j]) {
         best[j] = cost;
         from[j] = i;
@@ -117,54 +117,81 @@ BinCode BinCode::Fit(RawVector<uint64_t>* sample, double weight, double* bits) {
     if (j % 32 == 0) GiveWay();
   }
 
-  BinCode code;
-  std::vector<uint64_t> counts;
   std::vector<size_t> begins;
-  for (size_t j = n - 1; j > 0; j = from[j]) begins.push_back(from[j]);
+  for (size_t j = n - 1; j > 0; j = from[j]) begins.push_back(cuts[from[j]]);
   std::reverse(begins.begin(), begins.end());
+  std::vector<uint64_t> counts;
   for (size_t bin = 0; bin < begins.size(); ++bin) {
-    const size_t begin = cuts[begins[bin]];
-    const size_t end = bin + 1 < begins.size() ? cuts[begins[bin + 1]] : values.size();
-    code.AddBin(values[begin], BitWidth(values[end - 1] - values[begin]));
-    counts.push_back(end - begin);
+    counts.push_back((bin + 1 < begins.size() ? begins[bin + 1] : values.size()) - begins[bin]);
   }
-  code.ordered_ = counts.size();
-  if (counts.size() > 1) {  // one bin alone takes no bits for codes: there, what is outside is not coded
-    code.escape_ = static_cast<int>(counts.size());
-    code.AddBin(0, kEscapeWidth);
-    counts.push_back(1);
+  const size_t ordered = counts.size();
+  if (ordered > 1) counts.push_back(1);  // one bin alone takes no bits for codes: there, what is outside is not coded
+  const std::vector<uint8_t> lengths = CodeLengths(counts);
+  BinCode code;
+  *bits = static_cast<double>(counts.size()) * kBitsOfABin / weight;
+  for (size_t bin = 0; bin < ordered; ++bin) {
+    const uint64_t base = values[begins[bin]];
+    code.AddBin(base, BitWidth(values[begins[bin] + counts[bin] - 1] - base), lengths[bin]);
+    *bits += static_cast<double>(counts[bin]) * code.bins_[bin].bits;
   }
-  code.code_bits_ = CodeLengths(counts);
+  if (ordered > 1) code.AddBin(0, kEscapeWidth, lengths[ordered]);
   code.AssignCodes();
-  *bits = static_cast<double>(code.bins()) * kBitsOfABin / weight;
-  for (size_t bin = 0; bin < code.ordered_; ++bin) {
-    *bits += static_cast<double>(counts[bin]) * (code.code_bits_[bin] + code.widths_[bin]);
-  }
+  code.PrepareEncoding(counts, ordered);
   return code;
+}
+
+void BinCode::PrepareEncoding(const std::vector<uint64_t>& counts, size_t ordered) {
+  double densest = 0;
+  for (size_t bin = 0; bin < ordered; ++bin) {
+    const double density = static_cast<double>(counts[bin]) / (static_cast<double>(bins_[bin].mask) + 1);
+    if (density <= densest) continue;
+    densest = density;
+    finder_.center_ = bins_[bin].base;
+  }
+  const auto signed_base = [&](size_t bin) { return static_cast<int64_t>(bins_[bin].base); };
+  for (size_t bin = 1; bin < ordered; ++bin) before_next_.push_back(signed_base(bin) - 1);
+  before_next_.push_back(std::numeric_limits<int64_t>::max());
+  // The bin of a slot's least value: that of the number its bits stand for, less the one that was added.
+  constexpr size_t kSlotsOfASide = Finder::kSlotsOfASide;
+  first_of_slot_.assign(2 * kSlotsOfASide, 0);
+  const auto size_of = [](size_t slot) {
+    const uint64_t bits = (slot + (uint64_t{1023} << Finder::kSlotBits)) << (52 - Finder::kSlotBits);
+    return static_cast<uint64_t>(std::ceil(std::bit_cast<double>(bits))) - 1;
+  };
+  for (size_t slot = 0; slot + 1 < kSlotsOfASide; ++slot) {
+    for (const bool below : {false, true}) {
+      const uint64_t least = finder_.center_ + (below ? 0 - size_of(slot + 1) : size_of(slot));
+      size_t bin = 0;
+      while (bin + 1 < ordered && signed_base(bin + 1) <= static_cast<int64_t>(least)) ++bin;
+      first_of_slot_[(below ? kSlotsOfASide : 0) + slot] = static_cast<uint8_t>(bin);
+    }
+  }
+  finder_.bins_ = bins_.data();
+  finder_.escape_ = ordered < bins_.size() ? &bins_.back() : nullptr;
+  finder_.first_of_slot_ = first_of_slot_.data();
+  finder_.before_next_ = before_next_.data();
 }
 
 // Canonical: in the order of length, then of bins; each is the one before it plus one.
 void BinCode::AssignCodes() {
-  codes_.assign(bins(), 0);
   uint32_t next = 0;
-  for (int length = 1; length <= kMaxCodeBits; ++length) {
+  for (uint32_t length = 1; length <= kMaxCodeBits; ++length) {
     next <<= 1;
-    for (size_t bin = 0; bin < bins(); ++bin) {
-      if (code_bits_[bin] != length) continue;
-      uint32_t reversed = 0;
-      for (int bit = 0; bit < length; ++bit) reversed |= (next >> bit & 1) << (length - 1 - bit);
-      codes_[bin] = static_cast<uint16_t>(reversed);
+    for (Bin& bin : bins_) {
+      if (bin.code_bits != length) continue;
+      bin.code = 0;
+      for (uint32_t bit = 0; bit < length; ++bit) bin.code |= (next >> bit & 1) << (length - 1 - bit);
       ++next;
     }
   }
 }
 
 bool BinCode::Complete() const {
-  if (bins() == 1) return code_bits_[0] == 0;
+  if (bins() == 1) return bins_[0].code_bits == 0;
   uint64_t sum = 0;
-  for (const uint8_t length : code_bits_) {
-    if (length < 1 || length > kMaxCodeBits) return false;
-    sum += uint64_t{1} << (kMaxCodeBits - length);
+  for (const Bin& bin : bins_) {
+    if (bin.code_bits < 1 || bin.code_bits > kMaxCodeBits) return false;
+    sum += uint64_t{1} << (kMaxCodeBits - bin.code_bits);
   }
   return sum == uint64_t{1} << kMaxCodeBits;
 }
@@ -172,16 +199,16 @@ bool BinCode::Complete() const {
 void BinCode::Serialize(std::string* out) const {
   PutVarint64(out, bins());
   uint64_t before = 0;
-  for (size_t bin = 0; bin < bins(); ++bin) {
-    PutVarint64(out, ZigZag(static_cast<int64_t>(bases_[bin] - before)));
-    out->push_back(static_cast<char>(widths_[bin]));
-    out->push_back(static_cast<char>(code_bits_[bin]));
-    before = bases_[bin];
+  for (const Bin& bin : bins_) {
+    PutVarint64(out, ZigZag(static_cast<int64_t>(bin.base - before)));
+    out->push_back(static_cast<char>(bin.bits - bin.code_bits));
+    out->push_back(static_cast<char>(bin.code_bits));
+    before = bin.base;
   }
 }
 
 bool BinCode::Parse(Cursor* in) {
-  *this = BinCode();
+  bins_.clear();
   uint64_t n = 0;
   if (!in->GetVarint64(&n) || n == 0 || n > kMaxBins) return false;
   uint64_t base = 0;
@@ -191,8 +218,7 @@ bool BinCode::Parse(Cursor* in) {
     uint8_t length = 0;
     if (!in->GetVarint64(&step) || !in->GetFixed(&width) || !in->GetFixed(&length) || width > 64) return false;
     base += static_cast<uint64_t>(UnZigZag(step));
-    AddBin(base, width);
-    code_bits_.push_back(length);
+    AddBin(base, width, length);
   }
   if (!Complete()) return false;
   AssignCodes();
@@ -200,10 +226,9 @@ bool BinCode::Parse(Cursor* in) {
 }
 
 void BinCode::FillEntries(Entry* entries) const {
-  for (size_t bin = 0; bin < bins(); ++bin) {
-    const uint32_t length = code_bits_[bin];
-    for (size_t bits = codes_[bin]; bits < kEntries; bits += size_t{1} << length) {
-      entries[bits] = {bases_[bin], masks_[bin], length, length + widths_[bin]};
+  for (const Bin& bin : bins_) {
+    for (size_t bits = bin.code; bits < kEntries; bits += size_t{1} << bin.code_bits) {
+      entries[bits] = {bin.base, bin.mask, bin.code_bits, bin.bits};
     }
   }
 }

@@ -9,6 +9,7 @@
 // Inputs: Parse accepts only complete codes, so that any bits decode to bins.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,6 +21,10 @@ namespace segue {
 
 class BinCode {
  public:
+  BinCode() = default;
+  BinCode(BinCode&&) = default;  // what points to bins stays true
+  BinCode& operator=(BinCode&&) = default;
+
   static constexpr int kMaxCodeBits = 8;  // a table to decode by takes 6 KiB of the first-level cache
   static constexpr size_t kMaxBins = 256;
 
@@ -31,20 +36,50 @@ class BinCode {
   // False when it is damaged.
   bool Parse(Cursor* in);
 
-  size_t bins() const { return bases_.size(); }
+  size_t bins() const { return bins_.size(); }
 
   // ---- to encode
-  // The bin of a value, or -1 when there is none.
-  int Find(uint64_t value) const {
-    const int bin = static_cast<int>(LastNotAbove(static_cast<int64_t>(value)));
-    const uint64_t place = value - bases_[static_cast<size_t>(bin)];
-    if ((place & ~masks_[static_cast<size_t>(bin)]) == 0) return bin;
-    return escape_;
-  }
-  uint64_t base(size_t bin) const { return bases_[bin]; }
-  int width(size_t bin) const { return widths_[bin]; }
-  uint32_t code(size_t bin) const { return codes_[bin]; }
-  int code_bits(size_t bin) const { return code_bits_[bin]; }
+  struct Bin {
+    uint64_t base;
+    uint64_t mask;  // of the place's bits
+    uint32_t code;  // first bit least significant
+    uint32_t code_bits;
+    uint32_t bits;  // of code and place
+  };
+  // Finds the bins of values; a copy of it may live in registers.
+  class Finder {
+   public:
+    // Null when there is none.
+    const Bin* Find(uint64_t value) const {
+      const auto ordered = static_cast<int64_t>(value);
+      size_t bin = first_of_slot_[SlotOf(value)];
+      while (ordered > before_next_[bin]) [[unlikely]] ++bin;
+      const Bin* found = bins_ + bin;
+      return ((value - found->base) & ~found->mask) == 0 ? found : escape_;
+    }
+
+   private:
+    friend class BinCode;
+    // A binary search through some 30 bins would take three times as long. Slots are narrow near the densest
+    // bin, where most values and most bins are, and grow with the distance from it: 32 of them to twice as far,
+    // by the exponent and the first bits of the distance as a floating-point number.
+    static constexpr int kSlotBits = 5;
+    static constexpr size_t kSlotsOfASide = size_t{64} << kSlotBits;
+    size_t SlotOf(uint64_t value) const {
+      const auto distance = static_cast<int64_t>(value - center_);
+      const int64_t below = distance >> 63;
+      const auto size = static_cast<double>((distance ^ below)) + 1;
+      const uint64_t slot = (std::bit_cast<uint64_t>(size) >> (52 - kSlotBits)) - (uint64_t{1023} << kSlotBits);
+      return slot + (static_cast<uint64_t>(below) & kSlotsOfASide);
+    }
+
+    const Bin* bins_ = nullptr;
+    const Bin* escape_ = nullptr;
+    const uint8_t* first_of_slot_ = nullptr;
+    const int64_t* before_next_ = nullptr;
+    uint64_t center_ = 0;
+  };
+  const Finder& finder() const { return finder_; }
 
   // ---- to decode
   // What the next kMaxCodeBits bits stand for.
@@ -58,29 +93,18 @@ class BinCode {
   void FillEntries(Entry* entries) const;
 
  private:
-  size_t LastNotAbove(int64_t value) const {
-    const uint64_t* first = bases_.data();
-    size_t n = ordered_;
-    while (n > 1) {
-      const size_t half = n / 2;
-      first = static_cast<int64_t>(first[half]) <= value ? first + half : first;
-      n -= half;
-    }
-    return static_cast<size_t>(first - bases_.data());
-  }
-  void AddBin(uint64_t base, int width);
+  void AddBin(uint64_t base, int width, int code_bits);
   void AssignCodes();
+  void PrepareEncoding(const std::vector<uint64_t>& counts, size_t ordered);
   bool Complete() const;
 
-  // One entry a bin. Bins that stand for a range come first, in order of their base as signed integers;
-  // the last may be the escape, which takes any value.
-  std::vector<uint64_t> bases_;
-  std::vector<uint64_t> masks_;  // of `width` bits
-  std::vector<uint8_t> widths_;
-  std::vector<uint8_t> code_bits_;
-  std::vector<uint16_t> codes_;  // first bit least significant
-  size_t ordered_ = 0;
-  int escape_ = -1;
+  // Bins that stand for a range come first, in order of their base as signed integers; the last may be the
+  // escape, which takes any value.
+  std::vector<Bin> bins_;
+  // To encode:
+  Finder finder_;
+  std::vector<uint8_t> first_of_slot_;  // the bin of the least value in it
+  std::vector<int64_t> before_next_;    // of each bin, the last value in front of the next one
 };
 
 }  // namespace segue

@@ -190,7 +190,7 @@ Status EventStore::CountWindows(const std::vector<std::shared_ptr<const SstReade
 // Of each file of a merge: a sample of its rows as they will be, and a pass over all times.
 Result<FileModels> EventStore::ModelsOfTables(const WindowSplit& split, uint64_t all,
                                               const std::vector<std::shared_ptr<const SstReader>>& tables) const {
-  SplitFitters fitters(&core_->schema, &split);
+  SplitFitters fitters(&core_->schema, &split, ModelFitter::kWorthOfMerge);
   // Stretches begin at blocks of the largest table.
   const auto larger = [](const auto& a, const auto& b) { return a->meta().rows < b->meta().rows; };
   const std::vector<BlockInfo>& blocks = (*std::max_element(tables.begin(), tables.end(), larger))->blocks();

@@ -65,7 +65,7 @@ Status EventStore::OpenTables(const std::vector<SstMeta>& metas,
 FileModels EventStore::ModelsOfRuns(const WindowSplit& split, uint64_t all,
                                     const std::vector<std::shared_ptr<const MemtableRun>>& runs,
                                     OrderedRows* order) const {
-  SplitFitters fitters(&core_->schema, &split);
+  SplitFitters fitters(&core_->schema, &split, ModelFitter::kWorthOfFlush);
   const size_t stretches = ModelFitter::Stretches(all);
   ColumnBatch rows;
   for (size_t i = 0; i < stretches; ++i) {

@@ -11,8 +11,8 @@
 namespace segue {
 namespace {
 
-constexpr uint64_t kLeastRows = 256;  // of fewer, models would take as much as they save
-constexpr uint64_t kMostStretches = 32;
+constexpr size_t kLeastSample = 256;  // fewer rows tell too little, and a table of so few is small
+constexpr size_t kStretches = 16;
 constexpr size_t kMostFrequent = size_t{1} << 15;
 // What a model has to save: decoding costs more than of packed values, and more yet with what it needs beside.
 constexpr double kWorth = 0.97;
@@ -46,13 +46,13 @@ bool AppendWords(const StoreColumn& column, const ColumnData& data, size_t n, Ra
 
 size_t ModelFitter::Stretches(uint64_t rows) {
   // A table of few rows is a sample as a whole.
-  if (rows <= kMostStretches / 2 * kStretchRows) return 1;
-  return static_cast<size_t>(std::clamp<uint64_t>(rows / kStretchRows / 32, kMostStretches / 2, kMostStretches));
+  return rows <= kStretches * kStretchRows ? 1 : kStretches;
 }
 
-ModelFitter::ModelFitter(const StoreSchema* schema, uint64_t rows)
+ModelFitter::ModelFitter(const StoreSchema* schema, uint64_t rows, double worth)
     : schema_(schema),
       rows_(rows),
+      worth_(worth),
       fits_(schema->columns.size()),
       values_(schema->columns.size() + 1),
       counted_(schema->columns.size()),
@@ -82,7 +82,9 @@ void ModelFitter::EndSample() {
     ValueTable distinct(values_[c].size());
     for (const uint64_t value : values_[c]) ++distinct.At(value, 0);
     counted_[c] = distinct.size() > 64 && distinct.size() < values_[c].size() / 8 * 7;
-    if (counted_[c]) count_left_ = kMostCounted;
+    if (!counted_[c]) continue;
+    count_left_ = static_cast<size_t>(std::min<uint64_t>(rows_ / 8, kMostCounted));
+    counts_[c] = ValueTable(count_left_ / 2);
   }
 }
 
@@ -153,7 +155,7 @@ void ModelFitter::OfferByKey(Best* best, const RawVector<uint64_t>& values, doub
   RawVector<uint64_t> fresh;
   RawVector<uint64_t> same;
   SplitByKey(values, &fresh, &same);
-  if (fresh.empty() || same.size() < 64) return;
+  if (fresh.empty() || same.size() <= sampled_ / 16) return;
   auto model = std::make_unique<ValueModel>();
   model->foretold = Foretold::kByKey;
   double fresh_bits = 0;
@@ -222,7 +224,8 @@ void ModelFitter::FitColumn(size_t chunk) {
   if (is_column && schema_->columns[chunk].coded) RankCodes(chunk);
   const RawVector<uint64_t>& values = values_[chunk];
   Best best;
-  best.bits = PackedBits(values) * kWorth;
+  const double packed = PackedBits(values);
+  best.bits = std::min(packed * kWorth, packed - worth_ * static_cast<double>(sampled_));
   Offer(&best, Foretold::kByNothing, values, 0);
   if (is_column && IsKey(*schema_, chunk)) {
     RawVector<uint64_t> steps;
@@ -244,7 +247,7 @@ void ModelFitter::FitColumn(size_t chunk) {
 }
 
 std::shared_ptr<const TableModels> ModelFitter::Fit() {
-  if (sampled_ == 0 || rows_ < kLeastRows) return nullptr;
+  if (sampled_ < kLeastSample) return nullptr;
   models_->clock = clock_.Make();
   for (size_t chunk = 0; chunk < values_.size(); ++chunk) {
     if (chunk == fits_.size() || fits_[chunk]) FitColumn(chunk);

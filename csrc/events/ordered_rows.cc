@@ -29,9 +29,15 @@ void OrderedRows::AddSource(const ColumnBatch* batch, const RawVector<uint64_t>*
 void OrderedRows::AddEntries(uint32_t source, size_t begin, size_t end) {
   const uint64_t* prefixes = prefixes_[source]->data();
   const ColumnData& times = batches_[source]->columns[static_cast<size_t>(schema_.time)];
+  const size_t old = keys_.size();
+  keys_.resize(old + (end - begin));
+  unsorted_.resize(old + (end - begin));
+  NarrowEntry* keys = keys_.data() + old;
+  Entry* entries = unsorted_.data() + old;
   for (size_t row = begin; row < end; ++row) {
-    keys_.push_back({prefixes[row], static_cast<uint32_t>(keys_.size()), 0});
-    unsorted_.push_back({prefixes[row], times.Get<int64_t>(row), source, static_cast<uint32_t>(row)});
+    const size_t place = row - begin;
+    keys[place] = {prefixes[row], static_cast<uint32_t>(old + place), 0};
+    entries[place] = {prefixes[row], times.Get<int64_t>(row), source, static_cast<uint32_t>(row)};
   }
 }
 

@@ -4,8 +4,9 @@
 
 namespace segue {
 
-SplitFitters::SplitFitters(const StoreSchema* schema, const WindowSplit* split) : schema_(schema), split_(split) {
-  for (size_t file = 0; file < split->files(); ++file) fitters_.emplace_back(schema, split->rows(file));
+SplitFitters::SplitFitters(const StoreSchema* schema, const WindowSplit* split, double worth)
+    : schema_(schema), split_(split) {
+  for (size_t file = 0; file < split->files(); ++file) fitters_.emplace_back(schema, split->rows(file), worth);
 }
 
 template <typename F>

@@ -18,7 +18,8 @@ using FileModels = std::vector<std::shared_ptr<const TableModels>>;  // one a fi
 
 class SplitFitters {
  public:
-  SplitFitters(const StoreSchema* schema, const WindowSplit* split);
+  // `worth`: as a ModelFitter takes it.
+  SplitFitters(const StoreSchema* schema, const WindowSplit* split, double worth);
 
   // Stretches of rows in the order of the files: the sample. Then EndSample.
   void AddStretch(const ColumnBatch& rows);

@@ -35,7 +35,7 @@ SstBuilder::SstBuilder(const StoreSchema* schema, const Interners* interners, Ss
   for (size_t c = 0; c < schema_->columns.size(); ++c) {
     if (!schema_->columns[c].coded) continue;
     const auto known = static_cast<size_t>((*interners_)[c]->size());
-    for (const int32_t code : models_->frequent_codes[c]) FileCode(c, code, known);
+    for (const int32_t code : models_->frequent_codes[c]) AddCode(c, code, known);
   }
 }
 
@@ -149,22 +149,26 @@ int32_t* SstBuilder::FileDictionary::Slot(int32_t code, size_t known) {
   return &codes[static_cast<size_t>(code)];
 }
 
-int32_t SstBuilder::FileCode(size_t column, int32_t code, size_t known) {
+// The next code of the file for one of the store that it has not used yet.
+int32_t SstBuilder::AddCode(size_t column, int32_t code, size_t known) {
   FileDictionary& dictionary = dictionaries_[column];
-  int32_t& slot = *dictionary.Slot(code, known);
-  if (slot < 0) {
-    slot = static_cast<int32_t>(dictionary.strings.size());
-    dictionary.strings.push_back((*interners_)[column]->At(code));
-  }
-  return slot;
+  const auto added = static_cast<int32_t>(dictionary.strings.size());
+  *dictionary.Slot(code, known) = added;
+  dictionary.strings.push_back((*interners_)[column]->At(code));
+  return added;
 }
 
 void SstBuilder::MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n) {
+  FileDictionary& dictionary = dictionaries_[column];
   const auto known = static_cast<size_t>((*interners_)[column]->size());
   file_codes_.values.resize(n * sizeof(int32_t));
   for (size_t i = 0; i < n; ++i) {
     int32_t mapped = 0;
-    if (!data.IsNull(begin + i)) mapped = FileCode(column, data.Get<int32_t>(begin + i), known);
+    if (!data.IsNull(begin + i)) {
+      const auto code = data.Get<int32_t>(begin + i);
+      mapped = *dictionary.Slot(code, known);
+      if (mapped < 0) mapped = AddCode(column, code, known);
+    }
     StoreAs<int32_t>(file_codes_.values.data() + i * sizeof(int32_t), mapped);
   }
   file_codes_.valid.clear();

@@ -68,7 +68,7 @@ class SstBuilder {
   Status FinishFile(const std::vector<TokenEntry>& tokens);
   size_t RowsThatFit(const ColumnBatch& batch, size_t begin, size_t rows, size_t bytes, size_t* used) const;
   Status WriteBlock(const ColumnBatch& batch, size_t begin, size_t n);
-  int32_t FileCode(size_t column, int32_t code, size_t known);
+  int32_t AddCode(size_t column, int32_t code, size_t known);
   void MapCodes(size_t column, const ColumnData& data, size_t begin, size_t n);
   void PrepareContext(const ColumnBatch& batch, size_t begin, size_t n);
   BlockContext ContextOf(size_t chunk) const;

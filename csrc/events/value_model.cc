@@ -18,20 +18,16 @@ class BitWriter {
   // At most `bits` more.
   BitWriter(std::string* out, size_t bits) : out_(out), at_(out->size()) { out->resize(at_ + bits / 8 + 16); }
 
+  // At most 57 bits. Every time whole bytes are stored: no branch, which nothing could guess.
   void Put(uint64_t value, int width) {
     word_ |= value << filled_;
     filled_ += width;
-    if (filled_ < 64) return;
     StoreAs<uint64_t>(out_->data() + at_, word_);
-    at_ += 8;
-    filled_ -= 64;
-    // Of `value`, what did not fit.
-    word_ = filled_ == 0 ? 0 : value >> (width - filled_);
+    at_ += static_cast<size_t>(filled_) / 8;
+    word_ = filled_ < 64 ? word_ >> (filled_ & ~7) : 0;
+    filled_ &= 7;
   }
-  void Finish() {
-    StoreAs<uint64_t>(out_->data() + at_, word_);
-    out_->resize(at_ + static_cast<size_t>(filled_ + 7) / 8);
-  }
+  void Finish() { out_->resize(at_ + static_cast<size_t>(filled_ + 7) / 8); }
 
  private:
   std::string* out_;
@@ -86,17 +82,22 @@ bool ModelCoder::Encode(const BlockContext& context, const uint64_t* values, siz
   const ValueModel& model = *context.model;
   const bool by_key = model.foretold == Foretold::kByKey;
   coded_.resize(n);
-  bins_.resize(n);
+  found_.resize(n);
   size_t first = 0;
   switch (model.foretold) {
     case Foretold::kByNothing:
-      std::copy_n(values, n, coded_.begin());
-      if (model.frequent.empty()) break;
-      for (uint64_t& value : coded_) {
-        const uint32_t rank = model.ranks.Find(value);
-        value = rank != ValueTable::kNone ? rank : value - model.least + model.frequent.size();
+      if (model.frequent.empty()) {
+        std::copy_n(values, n, coded_.begin());
+        break;
+      }
+      for (size_t i = 0; i < n; ++i) {
+        constexpr size_t kAhead = 16;
+        if (i + kAhead < n) model.ranks.Prefetch(values[i + kAhead]);
+        const uint32_t rank = model.ranks.Find(values[i]);
+        const uint64_t other = values[i] - model.least + model.frequent.size();
+        coded_[i] = rank != ValueTable::kNone ? rank : other;
         // Around 2^64 it would be taken for a frequent one.
-        if (rank == ValueTable::kNone && value < model.frequent.size()) return false;
+        if (rank == ValueTable::kNone && other < model.frequent.size()) return false;
       }
       break;
     case Foretold::kByStep:
@@ -110,33 +111,53 @@ bool ModelCoder::Encode(const BlockContext& context, const uint64_t* values, siz
       for (size_t i = 0; i < n; ++i) coded_[i] = context.same[i] != 0 ? values[i] - values[i - 1] : values[i];
       break;
   }
-  const auto code_of = [&](size_t i) -> const BinCode& {
-    return by_key && context.same[i] != 0 ? model.same_key : model.code;
-  };
-  std::array<size_t, kStreams> bits{};
+  const BinCode::Finder finder = model.code.finder();
+  const BinCode::Finder same_finder = model.same_key.finder();
+  const uint64_t* coded = coded_.data();
+  const BinCode::Bin** found = found_.data();
+  bool all = true;
   for (size_t i = first; i < n; ++i) {
-    const int bin = code_of(i).Find(coded_[i]);
-    if (bin < 0) return false;
-    bins_[i] = static_cast<uint8_t>(bin);
-    bits[(i - first) % kStreams] += static_cast<size_t>(code_of(i).code_bits(bins_[i]) + code_of(i).width(bins_[i]));
+    found[i] = by_key && context.same[i] != 0 ? same_finder.Find(coded[i]) : finder.Find(coded[i]);
+    all &= found[i] != nullptr;
+  }
+  if (!all) return false;
+  streams_.clear();
+  std::array<int64_t, kStreams> ends{};
+  for (size_t stream = 0; stream < kStreams; ++stream) {
+    WriteStream(first + stream, n);
+    ends[stream] = static_cast<int64_t>(streams_.size());
   }
   if (first > 0) PutFixed<uint64_t>(out, values[0]);
+  int64_t begin = 0;
   int64_t before = 0;
   for (size_t stream = 0; stream + 1 < kStreams; ++stream) {
-    const auto size = static_cast<int64_t>((bits[stream] + 7) / 8);
+    const int64_t size = ends[stream] - begin;
     PutVarint64(out, ZigZag(size - before));
     before = size;
+    begin = ends[stream];
   }
-  for (size_t stream = 0; stream < kStreams; ++stream) {
-    BitWriter writer(out, bits[stream]);
-    for (size_t i = first + stream; i < n; i += kStreams) {
-      const BinCode& code = code_of(i);
-      writer.Put(code.code(bins_[i]), code.code_bits(bins_[i]));
-      writer.Put(coded_[i] - code.base(bins_[i]), code.width(bins_[i]));
-    }
-    writer.Finish();
-  }
+  out->append(streams_);
   return true;
+}
+
+// Of every fourth value, a code and a place.
+void ModelCoder::WriteStream(size_t first, size_t n) {
+  size_t bits = 0;
+  const BinCode::Bin* const* found = found_.data();
+  for (size_t i = first; i < n; i += kStreams) bits += found[i]->bits;
+  BitWriter writer(&streams_, bits);
+  for (size_t i = first; i < n; i += kStreams) {
+    const BinCode::Bin& bin = *found[i];
+    const uint64_t place = coded_[i] - bin.base;
+    if (bin.bits <= 57) [[likely]] {
+      writer.Put(bin.code | place << bin.code_bits, static_cast<int>(bin.bits));
+      continue;
+    }
+    writer.Put(bin.code, static_cast<int>(bin.code_bits));
+    writer.Put(place & WidthMask(32), 32);
+    writer.Put(place >> 32, static_cast<int>(bin.bits - bin.code_bits) - 32);
+  }
+  writer.Finish();
 }
 
 // ---- and back -------------------------------------------------------------

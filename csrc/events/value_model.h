@@ -67,11 +67,13 @@ class ModelCoder {
   }
 
  private:
+  void WriteStream(size_t first, size_t n);
   template <bool kByKey>
   bool TakeCoded(const BlockContext& context, std::string_view streams, size_t rows, size_t n, uint64_t* out);
 
   RawVector<uint64_t> coded_;  // what is left of the values once they are foretold
-  RawVector<uint8_t> bins_;
+  RawVector<const BinCode::Bin*> found_;  // of each
+  std::string streams_;
   RawVector<uint8_t> padded_;  // a body, with room behind it
   RawVector<uint64_t> values_;
 };
