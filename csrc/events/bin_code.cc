@@ -13,7 +13,6 @@
 namespace segue {
 namespace {
 
-constexpr size_t kQuantiles = 64;  // bins end at these of the sample
 constexpr double kBitsOfABin = 40;  // in the file
 constexpr double kWorthOfABin = 16;  // bits of the sample: more bins take longer to find
 constexpr int kEscapeWidth = 64;
@@ -39,15 +38,16 @@ void SortSample(RawVector<uint64_t>* sample) {
 // Places in the sorted sample at which a bin may begin, 0 and its size included: its quantiles, and the ends
 // of values that are as frequent as what lies between them.
 std::vector<size_t> Cuts(const RawVector<uint64_t>& sample) {
+  const size_t quantiles = sample.size() < 32768 ? 64 : 120;
   std::vector<size_t> cuts{0};
-  for (size_t q = 1; q < kQuantiles; ++q) {
-    const size_t place = q * sample.size() / kQuantiles;
+  for (size_t q = 1; q < quantiles; ++q) {
+    const size_t place = q * sample.size() / quantiles;
     if (place < cuts.back()) continue;
     const auto range = std::equal_range(sample.begin(), sample.end(), sample[place], kSignedLess);
     const auto begin = static_cast<size_t>(range.first - sample.begin());
     const auto end = static_cast<size_t>(range.second - sample.begin());
     if (begin > cuts.back()) cuts.push_back(begin);
-    if (2 * (end - begin) * kQuantiles > sample.size() && end > cuts.back()) cuts.push_back(end);
+    if (2 * (end - begin) * quantiles > sample.size() && end > cuts.back()) cuts.push_back(end);
   }
   if (cuts.back() < sample.size()) cuts.push_back(sample.size());
   return cuts;

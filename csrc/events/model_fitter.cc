@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kLeastSample = 256;  // fewer rows tell too little, and a table of so few is small
 constexpr size_t kStretches = 16;
-constexpr size_t kMostFrequent = size_t{1} << 15;
+constexpr size_t kMostFrequent = size_t{1} << 16;
 // What a model has to save: decoding costs more than of packed values, and more yet with what it needs beside.
 constexpr double kWorth = 0.97;
 constexpr double kWorthKeys = 0.1;  // bits a row

@@ -32,7 +32,7 @@ class ModelFitter {
   static constexpr double kWorthOfMerge = 0.1;
   static constexpr double kWorthOfFlush = 2.5;
   // Rows of which values are counted.
-  static constexpr size_t kMostCounted = size_t{1} << 18;
+  static constexpr size_t kMostCounted = size_t{1} << 20;
 
   // `rows`: of the table to be; `worth`: bits a value that a model must save.
   ModelFitter(const StoreSchema* schema, uint64_t rows, double worth);

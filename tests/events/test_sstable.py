@@ -326,7 +326,9 @@ def test_a_newer_version_is_unsupported_not_corrupt(tmp_path):
     data[-16:-12] = (3).to_bytes(4, "little")
     data[-12:-8] = crc32c(bytes(data[-20 - size : -12])).to_bytes(4, "little")
     path.write_bytes(data)
-    with pytest.raises(UnsupportedError, match="version 3 of the SSTable format; this build reads versions 1 and 2"):
+    with pytest.raises(
+        UnsupportedError, match="version 3 of the SSTable format; this build reads versions 1 and 2"
+    ):
         testing.SstReader(str(path))
 
 

@@ -112,8 +112,120 @@ WIDTHS = {
 }
 
 
-def read_column(chunk: bytes, rows: int, width: int) -> list[bytes | None]:
-    """Each row's value as its bytes in memory."""
+def signed(value: int) -> int:
+    value &= M64
+    return value - (1 << 64) if value >> 63 else value
+
+
+class Code:
+    """Bins, by their codes as strings of bits."""
+
+    def __init__(self, source: Bytes) -> None:
+        base = 0
+        bins = []
+        for _ in range(source.varint()):
+            base = (base + source.zigzag()) & M64
+            bins.append((base, source.fixed(1), source.fixed(1)))
+        assert bins
+        assert all(width <= 64 and length <= 8 for _, width, length in bins)
+        assert sum(2.0**-length for _, _, length in bins) == 1
+        self.bins: dict[str, tuple[int, int]] = {}
+        number = 0
+        last = 0
+        for base, width, length in sorted(bins, key=lambda b: b[2]):  # a stable sort
+            number <<= length - last
+            last = length
+            self.bins[format(number, f"0{length}b") if length else ""] = (base, width)
+            number += 1
+
+
+class Stream:
+    """Bits of bytes, the least significant one first."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bits = "".join(format(byte, "08b")[::-1] for byte in data)
+        self.at = 0
+
+    def take(self, n: int) -> str:
+        assert self.at + n <= len(self.bits)
+        self.at += n
+        return self.bits[self.at - n : self.at]
+
+    def difference(self, code: Code) -> int:
+        word = ""
+        while word not in code.bins:
+            word += self.take(1)
+        base, width = code.bins[word]
+        return (base + int(self.take(width)[::-1] or "0", 2)) & M64
+
+    def end(self) -> None:
+        assert len(self.bits) - self.at < 8
+        assert "1" not in self.bits[self.at :]
+
+
+class Clock:
+    def __init__(self, source: Bytes) -> None:
+        self.knots: list[int] = []
+        n = source.varint()
+        if n:
+            self.first = source.varint()
+            self.shift = source.fixed(1)
+            self.knots = source.packed(n)
+
+    def __call__(self, sequence: int) -> int:
+        place = max(0, sequence - self.first)
+        k, r = place >> self.shift, place % (1 << self.shift)
+        if k >= len(self.knots) - 1:
+            return self.knots[-1]
+        return (self.knots[k] + (signed(self.knots[k + 1] - self.knots[k]) * r >> self.shift)) & M64
+
+
+class Model:
+    def __init__(self, kind: int, source: Bytes) -> None:
+        self.kind = kind
+        self.frequent: list[int] = []
+        self.least = 0
+        if kind == 1 and (n := source.varint()):
+            self.least = source.fixed(8)
+            self.frequent = source.packed(n)
+        self.codes = [Code(source) for _ in range(2 if kind == 3 else 1)]
+
+    def read(self, source: Bytes, rows: int, same: list[bool], clock: list[int]) -> list[int]:
+        values = [source.fixed(8)] if self.kind == 2 else []
+        sizes = []
+        for _ in range(3):
+            sizes.append((sizes[-1] if sizes else 0) + source.zigzag())
+        sizes.append(len(source.data) - source.at - sum(sizes))
+        streams = [Stream(source.take(size)) for size in sizes]
+        first = len(values)
+        for row in range(first, rows):
+            follows = self.kind == 3 and same[row]
+            x = streams[(row - first) % 4].difference(self.codes[1 if follows else 0])
+            if self.kind == 2 or follows:
+                x += values[-1]
+            elif self.kind == 4:
+                x += clock[row]
+            elif self.frequent:
+                x = self.frequent[x] if x < len(self.frequent) else x - len(self.frequent) + self.least
+            values.append(x & M64)
+        for stream in streams:
+            stream.end()
+        return values
+
+
+def read_models(source: Bytes, chunks: int) -> tuple[Clock, list[Model | None]]:
+    clock = Clock(source)
+    kinds = []
+    for _ in range(chunks):
+        kind = source.fixed(1)
+        assert kind <= 4
+        kinds.append(Model(kind, source) if kind else None)
+    source.end()
+    return clock, kinds
+
+
+def read_column(chunk: bytes, rows: int, width: int, modelled=None) -> list[bytes | None]:
+    """Each row's value as its bytes in memory; ``modelled(source)`` reads what is written by a model."""
     source = Bytes(chunk)
     encoding = source.fixed(1)
     if encoding == 8:
@@ -138,6 +250,8 @@ def read_column(chunk: bytes, rows: int, width: int) -> list[bytes | None]:
         values = [struct.pack("<QQ", a, b) for a, b in zip(low, high, strict=True)]
     elif encoding == 6:
         values = source.strings(rows)
+    elif encoding == 9:
+        values = [v.to_bytes(8, "little")[:width] for v in modelled(source)]
     else:
         assert encoding == 7
         entries = source.strings(source.varint())
@@ -164,7 +278,7 @@ def read_sstable(data: bytes):
     assert data[:8] == b"SEGUESST"
     assert data[-8:] == b"TSSEUGES"
     footer_size, version, crc = struct.unpack("<III", data[-20:-8])
-    assert version == 1
+    assert version in (1, 2)
     footer_at = len(data) - 20 - footer_size
     assert crc32c(data[footer_at:-12]) == crc
     footer = Bytes(data[footer_at:-20])
@@ -182,6 +296,9 @@ def read_sstable(data: bytes):
         body = Bytes(part(footer.varint(), footer.varint()))
         dictionaries.append(body.strings(footer.varint()))
         body.end()
+    clock, models = None, [None] * (len(fields) + 1)
+    if version == 2:
+        clock, models = read_models(Bytes(part(footer.varint(), footer.varint())), len(fields) + 1)
     bloom = part(footer.varint(), footer.varint())
     token_bytes = Bytes(part(footer.varint(), footer.varint()))
     tokens = [struct.unpack("<5Q", token_bytes.take(40)) for _ in range(token_bytes.varint())]
@@ -200,17 +317,34 @@ def read_sstable(data: bytes):
         n = index.varint()
         sizes = [index.varint() for _ in range(len(fields) + 1)]
         block_zone = (index.times(), index.sequences(), index.text(), index.text())
-        for c, size in enumerate(sizes):
-            body = part(at, size)
+        chunks = []
+        for size in sizes:
+            chunks.append(part(at, size))
             at += size
-            if c < len(fields):
-                columns[c] += read_column(body, n, widths[c])
-            else:
-                source = Bytes(body)
-                sequences += source.packed(n)
-                source.end()
-        times = [int.from_bytes(v, "little", signed=True) for v in columns[time][-n:]]
-        assert block_zone[:2] == ((min(times), max(times)), (min(sequences[-n:]), max(sequences[-n:])))
+
+        # The key first, which sequence numbers may be foretold by, then those, which times may be.
+        same = [False] * n
+        times: list[int] = []
+        found: list[list[bytes | None]] = [[] for _ in fields]
+
+        def modelled(c, n=n):
+            return lambda source: models[c].read(source, n, same, times)
+
+        for c in key:
+            found[c] = read_column(chunks[c], n, widths[c], modelled(c))
+        same[1:] = [all(found[c][i] == found[c][i - 1] for c in key) for i in range(1, n)]
+        source = Bytes(chunks[-1])
+        if chunks[-1][0] == 9:
+            source.fixed(1)
+            sequences += modelled(len(fields))(source)
+        else:
+            sequences += source.packed(n)
+            source.end()
+        times += [clock(s) for s in sequences[-n:]] if clock and clock.knots else []
+        for c in range(len(fields)):
+            columns[c] += found[c] if c in key else read_column(chunks[c], n, widths[c], modelled(c))
+        real = [int.from_bytes(v, "little", signed=True) for v in columns[time][-n:]]
+        assert block_zone[:2] == ((min(real), max(real)), (min(sequences[-n:]), max(sequences[-n:])))
         zones.append(block_zone)
     index.end()
     assert rows == len(sequences)
@@ -220,10 +354,10 @@ def read_sstable(data: bytes):
         zones[0][2],
         zones[-1][3],
     )
-    found = iter(dictionaries)
+    strings_of = iter(dictionaries)
     for c, is_coded in enumerate(coded):
         if is_coded:
-            strings = next(found)
+            strings = next(strings_of)
             columns[c] = [None if v is None else strings[int.from_bytes(v, "little")] for v in columns[c]]
     assert struct.unpack("<II", bloom[:8]) == (1, (len(bloom) - 16) // 64)
     return (fields, key, time), number, columns, sequences, tokens
