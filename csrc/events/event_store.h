@@ -295,7 +295,8 @@ class EventStore {
   std::vector<CompactionPick> CompactionsLocked() const;
   Status CountWindows(const std::vector<std::shared_ptr<const SstReader>>& tables, WindowHistogram* histogram) const;
   Result<FileModels> ModelsOfTables(const WindowSplit& split, uint64_t all,
-                                    const std::vector<std::shared_ptr<const SstReader>>& tables) const;
+                                    const std::vector<std::shared_ptr<const SstReader>>& tables,
+                                    Throttle* throttle) const;
   Result<std::vector<SstMeta>> WriteMerged(const std::vector<std::shared_ptr<const SstReader>>& tables,
                                            const std::vector<TokenEntry>& tokens);
   Status MergeTables(const std::vector<std::shared_ptr<const SstReader>>& tables);

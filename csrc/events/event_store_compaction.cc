@@ -36,13 +36,18 @@ constexpr std::chrono::milliseconds kThrottlePause(5);
 
 }  // namespace
 
-// Holds a merge to its rate, and makes it stand still while writers wait for
+// Holds a merge to its rate, of what it writes and what it reads to prepare that, and makes it stand still while writers wait for
 // flushes; not one that is urgent.
 class EventStore::Throttle {
  public:
   explicit Throttle(const EventStore* store) : store_(store) {}
 
-  // After `bytes` in all.
+  // After so many more bytes that were read.
+  void Read(uint64_t bytes) { Wait(read_ += bytes); }
+  // After this many that were written, in all.
+  void Written(uint64_t bytes) { Wait(read_ + bytes); }
+
+ private:
   void Wait(uint64_t bytes) {
     const auto rate = static_cast<double>(store_->options_.compaction_bytes_per_second);
     while (!store_->cancel_merge_.load(std::memory_order_relaxed) &&
@@ -56,8 +61,8 @@ class EventStore::Throttle {
     }
   }
 
- private:
   const EventStore* store_;
+  uint64_t read_ = 0;
   Clock::time_point start_ = Clock::now();
 };
 
@@ -189,7 +194,8 @@ Status EventStore::CountWindows(const std::vector<std::shared_ptr<const SstReade
 
 // Of each file of a merge: a sample of its rows as they will be, and a pass over all times.
 Result<FileModels> EventStore::ModelsOfTables(const WindowSplit& split, uint64_t all,
-                                              const std::vector<std::shared_ptr<const SstReader>>& tables) const {
+                                              const std::vector<std::shared_ptr<const SstReader>>& tables,
+                                              Throttle* throttle) const {
   SplitFitters fitters(&core_->schema, &split, ModelFitter::kWorthOfMerge);
   // Stretches begin at blocks of the largest table.
   const auto larger = [](const auto& a, const auto& b) { return a->meta().rows < b->meta().rows; };
@@ -224,8 +230,8 @@ Result<FileModels> EventStore::ModelsOfTables(const WindowSplit& split, uint64_t
       if (table->blocks()[block].max_time < table->visible_from()) continue;
       const bool count = number++ % every == 0 && fitters.counting();
       SEGUE_RETURN_IF_ERROR(table->ReadBlock(block, count ? counted : wanted, &scratch, &rows));
-      fitters.AddArrivals(rows, table->visible_from());
-      if (count) fitters.AddCounts(rows);
+      fitters.Add(rows, table->visible_from(), count);
+      throttle->Read(scratch.bytes());
       GiveWay();
     }
   }
@@ -240,7 +246,7 @@ Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shar
   const WindowSplit split(histogram, options_.window_rows, kMostMergeFiles);
   const auto time = static_cast<size_t>(core_->schema.time);
   Throttle throttle(this);
-  SEGUE_ASSIGN_OR_RETURN(FileModels models, ModelsOfTables(split, histogram.rows(), tables));
+  SEGUE_ASSIGN_OR_RETURN(FileModels models, ModelsOfTables(split, histogram.rows(), tables, &throttle));
   TableWriter writer(core_->env.get(), &core_->schema, &core_->interners, options_.sst, options_.table_keys,
                      std::move(models), NewTables());
   TableMerger merger(&core_->schema, tables);
@@ -263,7 +269,7 @@ Result<std::vector<SstMeta>> EventStore::WriteMerged(const std::vector<std::shar
         SEGUE_RETURN_IF_ERROR(writer.Add(file, rows, orders[file]));
       }
     }
-    throttle.Wait(writer.bytes_written());
+    throttle.Written(writer.bytes_written());
   }
   return writer.Finish(tokens);
 }

@@ -79,8 +79,7 @@ FileModels EventStore::ModelsOfRuns(const WindowSplit& split, uint64_t all,
   order->Seek(0);
   fitters.EndSample();
   for (const auto& run : runs) {
-    fitters.AddArrivals(run->batch(), kNothingExpired);
-    if (fitters.counting()) fitters.AddCounts(run->batch());
+    fitters.Add(run->batch(), kNothingExpired, fitters.counting());
   }
   return fitters.Fit();
 }

@@ -37,10 +37,11 @@ void SplitFitters::EndSample() {
   for (ModelFitter& fitter : fitters_) fitter.EndSample();
 }
 
-void SplitFitters::AddArrivals(const ColumnBatch& rows, int64_t visible_from) {
+void SplitFitters::Add(const ColumnBatch& rows, int64_t visible_from, bool count) {
   const ColumnData& times = rows.columns[static_cast<size_t>(schema_->time)];
   ForEachFile(rows, [&](size_t file, size_t begin, size_t end) {
     fitters_[file].AddArrivals(times, rows.seq, begin, end, visible_from);
+    if (count) fitters_[file].Count(rows, begin, end);
   });
 }
 
@@ -54,10 +55,6 @@ std::vector<bool> SplitFitters::counted() const {
 
 bool SplitFitters::counting() const {
   return std::any_of(fitters_.begin(), fitters_.end(), [](const ModelFitter& fitter) { return fitter.counting(); });
-}
-
-void SplitFitters::AddCounts(const ColumnBatch& rows) {
-  ForEachFile(rows, [&](size_t file, size_t begin, size_t end) { fitters_[file].Count(rows, begin, end); });
 }
 
 FileModels SplitFitters::Fit() {

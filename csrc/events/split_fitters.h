@@ -24,12 +24,11 @@ class SplitFitters {
   // Stretches of rows in the order of the files: the sample. Then EndSample.
   void AddStretch(const ColumnBatch& rows);
   void EndSample();
-  // Time and sequence number of rows; of every row there is, those before `visible_from` apart.
-  void AddArrivals(const ColumnBatch& rows, int64_t visible_from);
-  // Columns of which AddCounts wants to see rows, from all over the files, until it has enough.
+  // Of every row there is, those before `visible_from` apart: time and sequence number; and of some rows from
+  // all over the files, as long as counting(), also the columns that are counted().
+  void Add(const ColumnBatch& rows, int64_t visible_from, bool count);
   std::vector<bool> counted() const;
   bool counting() const;
-  void AddCounts(const ColumnBatch& rows);
   FileModels Fit();
 
  private:
