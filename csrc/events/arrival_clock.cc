@@ -70,7 +70,7 @@ ArrivalClock ArrivalClockMaker::Make() {
   }
   // Knots stand at the first sequence number of each; arrivals a little behind it.
   const size_t knots = static_cast<size_t>(earliest_.back().place >> clock_.shift_) + 2;
-  clock_.knots_.resize(knots);
+  RawVector<uint64_t> at(knots);
   size_t next = 0;
   for (size_t knot = 0; knot < knots; ++knot) {
     const uint64_t place = static_cast<uint64_t>(knot) << clock_.shift_;
@@ -81,9 +81,19 @@ ArrivalClock ArrivalClockMaker::Make() {
     const double ahead = static_cast<double>(place) - static_cast<double>(earliest_[right - 1].place);
     // Behind the last arrival and in front of the first, the line goes on.
     const double moved = std::clamp(rise / run * ahead, -9e18, 9e18);
-    clock_.knots_[knot] = static_cast<uint64_t>(times[right - 1]) + static_cast<uint64_t>(static_cast<int64_t>(moved));
+    at[knot] = static_cast<uint64_t>(times[right - 1]) + static_cast<uint64_t>(static_cast<int64_t>(moved));
   }
+  clock_.SetKnots(std::move(at));
   return std::move(clock_);
+}
+
+void ArrivalClock::SetKnots(RawVector<uint64_t> knots) {
+  knots_ = std::move(knots);
+  narrow_ = true;
+  for (size_t i = 1; i < knots_.size(); ++i) {
+    const auto step = static_cast<int64_t>(knots_[i] - knots_[i - 1]);
+    narrow_ = narrow_ && BitWidth(static_cast<uint64_t>(step < 0 ? ~step : step)) + shift_ < 63;
+  }
 }
 
 void ArrivalClock::Serialize(std::string* out) const {
@@ -105,8 +115,10 @@ bool ArrivalClock::Parse(Cursor* in) {
     return false;
   }
   shift_ = shift;
-  knots_.resize(n);
-  return TakePacked(in, n, knots_.data());
+  RawVector<uint64_t> knots(n);
+  if (!TakePacked(in, n, knots.data())) return false;
+  SetKnots(std::move(knots));
+  return true;
 }
 
 }  // namespace segue

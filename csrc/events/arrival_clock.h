@@ -28,15 +28,18 @@ class ArrivalClock {
     const uint64_t knot = place >> shift_;
     if (knot >= knots_.size() - 1) return knots_.back();
     const uint64_t from = knots_[knot];
-    const auto step = static_cast<__int128>(static_cast<int64_t>(knots_[knot + 1] - from));
+    const auto step = static_cast<int64_t>(knots_[knot + 1] - from);
     const auto part = static_cast<int64_t>(place & ((uint64_t{1} << shift_) - 1));
-    return from + static_cast<uint64_t>(step * part >> shift_);
+    if (narrow_) return from + static_cast<uint64_t>(step * part >> shift_);
+    return from + static_cast<uint64_t>(static_cast<__int128>(step) * part >> shift_);
   }
 
   void AtMany(const uint64_t* seq, size_t n, uint64_t* out) const {
-    constexpr size_t kAhead = 32;  // knots are read from all over a few megabytes
+    constexpr size_t kAhead = 32;
+    constexpr size_t kInCache = 32768;  // more knots are read from all over a few megabytes
+    const bool fetch = knots_.size() > kInCache;
     for (size_t i = 0; i < n; ++i) {
-      if (i + kAhead < n) {
+      if (fetch && i + kAhead < n) {
         const uint64_t place = seq[i + kAhead] > first_ ? seq[i + kAhead] - first_ : 0;
         __builtin_prefetch(knots_.data() + std::min<uint64_t>(place >> shift_, knots_.size() - 1));
       }
@@ -50,8 +53,11 @@ class ArrivalClock {
 
  private:
   friend class ArrivalClockMaker;
+  void SetKnots(RawVector<uint64_t> knots);
+
   uint64_t first_ = 0;
-  int shift_ = 0;  // a knot each 2^shift_ sequence numbers
+  int shift_ = 0;        // a knot each 2^shift_ sequence numbers
+  bool narrow_ = false;  // what At multiplies fits 64 bits
   RawVector<uint64_t> knots_;
 };
 

@@ -14,8 +14,9 @@ namespace {
 
 Status Bad(const char* what) { return Status::Invalid(std::string("a column chunk is damaged: ") + what); }
 
+template <typename T>
 Status DecodeModelled(std::string_view body, size_t rows, size_t begin, size_t end, const DecodeContext& context,
-                      uint64_t* out) {
+                      T* out) {
   if (context.coder == nullptr) return Bad("it needs a model that its file does not have");
   if (!context.coder->Decode(context.block, body, rows, begin, end, out)) return Bad("coded values");
   return Status();
@@ -228,13 +229,11 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
   uint8_t* values = out->values.data() + old_bytes;
   const bool packed = encoding == Encoding::kFrameOfReference || encoding == Encoding::kDelta;
   if (encoding == Encoding::kModelled) {
-    if (context.coder == nullptr) return Bad("it needs a model that its file does not have");
-    uint64_t* words = context.coder->Words(n);
-    SEGUE_RETURN_IF_ERROR(DecodeModelled(body, rows, begin, end, context, words));
-    WithWidth(shape.width, [&]<typename T>() {
-      auto* typed = reinterpret_cast<T*>(values);
-      for (size_t i = 0; i < n; ++i) typed[i] = static_cast<T>(words[i]);
+    const Status status = WithWidth(shape.width, [&]<typename T>() -> Status {
+      if constexpr (sizeof(T) > 8) return Bad("an encoding that does not fit the type");
+      else return DecodeModelled(body, rows, begin, end, context, reinterpret_cast<T*>(values));
     });
+    SEGUE_RETURN_IF_ERROR(status);
   } else if (packed && w <= 8) {
     // The leading byte of the sequence is the chunk's encoding.
     const Status status = WithWidth(shape.width, [&]<typename T>() -> Status {

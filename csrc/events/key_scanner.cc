@@ -262,7 +262,11 @@ Status KeyScanner::ReadBlock(Source* source, size_t block) {
   size_t end = encoded_.rows();
   if (!encoded_.slice()) {
     SEGUE_RETURN_IF_ERROR(FindKey(table, info, &begin, &end));
-    SEGUE_RETURN_IF_ERROR(table.KeepSlice(encoded_, *spec_.key, hash_, begin, end, &slices_));
+    SEGUE_RETURN_IF_ERROR(table.KeepSlice(*spec_.key, hash_, begin, end, &slices_, &encoded_));
+    if (encoded_.slice()) {
+      begin = 0;
+      end = encoded_.rows();
+    }
   }
   if (begin == end) return {};
   source->found = true;

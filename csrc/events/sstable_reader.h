@@ -121,9 +121,9 @@ class SstReader {
   Status FetchOfKey(size_t block, std::string_view encoded_key, uint64_t key_hash, const std::vector<bool>& wanted,
                     bool seq, EncodedBlock* out, ReadCounts* counts) const;
   // Of a block that FetchOfKey read from the file: keeps rows [begin, end), all that the key has, for the
-  // next read of it, if the cache admits them.
-  Status KeepSlice(const EncodedBlock& block, std::string_view encoded_key, uint64_t key_hash, size_t begin, size_t end,
-                   SliceMaker* maker) const;
+  // next read of it, if the cache admits them; *block is that slice then.
+  Status KeepSlice(std::string_view encoded_key, uint64_t key_hash, size_t begin, size_t end, SliceMaker* maker,
+                   EncodedBlock* block) const;
   // Appends rows [begin, end) of a fetched column to *out.
   Status Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const;
   Status DecodeSequences(const EncodedBlock& block, size_t begin, size_t end, RawVector<uint64_t>* out) const;
@@ -159,6 +159,7 @@ class SstReader {
 
   SstReader(std::string path, SstResources resources, const StoreSchema* schema, const Interners* interners);
 
+  static void BecomeSlice(size_t block, BlockCache::BlockPtr slice, EncodedBlock* out);
   Status ReadParts(const RandomAccessFile& file, Parts* parts) const;
   Status ReadIndex(const RandomAccessFile& file, uint64_t blocks_end, Parts* parts) const;
   // Reads [offset, offset + size), whose last bytes are a CRC; *out is the body.

@@ -22,17 +22,22 @@ Status SstReader::FetchOfKey(size_t block, std::string_view encoded_key, uint64_
     return Fetch(block, together, seq || !found->chunks[columns].empty(), true, out, counts);
   }
   ++counts->cache_hits;
-  out->foretelling_.Forget();
-  out->number_ = block;
-  out->rows_ = found->rows;
-  out->slice_ = true;
-  out->chunks_ = found->chunks;
-  out->cached_ = std::move(found);
+  BecomeSlice(block, std::move(found), out);
   return Status();
 }
 
-Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_key, uint64_t key_hash, size_t begin,
-                            size_t end, SliceMaker* maker) const {
+void SstReader::BecomeSlice(size_t block, BlockCache::BlockPtr slice, EncodedBlock* out) {
+  out->foretelling_.Forget();
+  out->number_ = block;
+  out->rows_ = slice->rows;
+  out->slice_ = true;
+  out->chunks_ = slice->chunks;
+  out->cached_ = std::move(slice);
+}
+
+Status SstReader::KeepSlice(std::string_view encoded_key, uint64_t key_hash, size_t begin, size_t end,
+                            SliceMaker* maker, EncodedBlock* fetched) const {
+  const EncodedBlock& block = *fetched;
   if (block.cached_ || !resources_.cache || resources_.cache->capacity() == 0) return Status();
   const size_t columns = schema_->columns.size();
   BlockCache::Key key{cache_table_, block.number_, BlockCache::SliceOf(key_hash)};
@@ -84,6 +89,7 @@ Status SstReader::KeepSlice(const EncodedBlock& block, std::string_view encoded_
     slice->chunks.push_back(all.substr(from, to - from));
     from = to;
   }
+  BecomeSlice(block.number_, slice, fetched);
   resources_.cache->Insert(key, std::move(slice));
   return Status();
 }

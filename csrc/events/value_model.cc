@@ -237,8 +237,9 @@ bool ModelCoder::TakeCoded(const BlockContext& context, std::string_view streams
   return true;
 }
 
+template <typename T>
 bool ModelCoder::Decode(const BlockContext& context, std::string_view body, size_t rows, size_t begin, size_t end,
-                        uint64_t* out) {
+                        T* out) {
   const ValueModel& model = *context.model;
   if (begin == end) return true;
   coded_.resize(rows);
@@ -251,7 +252,7 @@ bool ModelCoder::Decode(const BlockContext& context, std::string_view body, size
       if (!TakeCoded<false>(context, body, rows - 1, end - 1, coded + 1)) return false;
       for (size_t row = 0; row < end; ++row) {
         if (row > 0) value += coded[row];
-        if (row >= begin) out[row - begin] = value;
+        if (row >= begin) out[row - begin] = static_cast<T>(value);
       }
       return true;
     }
@@ -262,14 +263,14 @@ bool ModelCoder::Decode(const BlockContext& context, std::string_view body, size
       uint64_t value = 0;
       for (size_t row = run; row < end; ++row) {
         value = (value & (0 - uint64_t{context.same[row]})) + coded[row];
-        if (row >= begin) out[row - begin] = value;
+        if (row >= begin) out[row - begin] = static_cast<T>(value);
       }
       return true;
     }
     case Foretold::kByNothing: {
       if (!TakeCoded<false>(context, body, rows, end, coded)) return false;
       if (model.frequent.empty()) {
-        std::copy(coded + begin, coded + end, out);
+        for (size_t row = begin; row < end; ++row) out[row - begin] = static_cast<T>(coded[row]);
         return true;
       }
       const uint64_t frequent = model.frequent.size();
@@ -277,17 +278,23 @@ bool ModelCoder::Decode(const BlockContext& context, std::string_view body, size
       for (size_t row = begin; row < end; ++row) {
         // Without a branch: which it is cannot be guessed.
         const uint64_t mask = 0 - static_cast<uint64_t>(coded[row] < frequent);
-        out[row - begin] = (values[coded[row] & mask] & mask) | ((coded[row] - frequent + model.least) & ~mask);
+        const uint64_t other = coded[row] - frequent + model.least;
+        out[row - begin] = static_cast<T>((values[coded[row] & mask] & mask) | (other & ~mask));
       }
       return true;
     }
     case Foretold::kByClock: {
       if (!TakeCoded<false>(context, body, rows, end, coded)) return false;
-      for (size_t row = begin; row < end; ++row) out[row - begin] = coded[row] + context.clock[row];
+      for (size_t row = begin; row < end; ++row) out[row - begin] = static_cast<T>(coded[row] + context.clock[row]);
       return true;
     }
   }
   return false;
 }
+
+template bool ModelCoder::Decode(const BlockContext&, std::string_view, size_t, size_t, size_t, uint8_t*);
+template bool ModelCoder::Decode(const BlockContext&, std::string_view, size_t, size_t, size_t, uint16_t*);
+template bool ModelCoder::Decode(const BlockContext&, std::string_view, size_t, size_t, size_t, uint32_t*);
+template bool ModelCoder::Decode(const BlockContext&, std::string_view, size_t, size_t, size_t, uint64_t*);
 
 }  // namespace segue

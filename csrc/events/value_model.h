@@ -58,13 +58,9 @@ class ModelCoder {
  public:
   // Appends the body of a chunk; false, with *out as it was, when a value has no code.
   bool Encode(const BlockContext& context, const uint64_t* values, size_t n, std::string* out);
-  // Values [begin, end) of a body of `rows` values, modulo 2^64.
-  bool Decode(const BlockContext& context, std::string_view body, size_t rows, size_t begin, size_t end, uint64_t* out);
-  // Room for n values, until the next call.
-  uint64_t* Words(size_t n) {
-    values_.resize(n);
-    return values_.data();
-  }
+  // Values [begin, end) of a body of `rows` values, cut to T, an unsigned type of up to 8 bytes.
+  template <typename T>
+  bool Decode(const BlockContext& context, std::string_view body, size_t rows, size_t begin, size_t end, T* out);
 
  private:
   void WriteStream(size_t first, size_t n);
@@ -75,7 +71,6 @@ class ModelCoder {
   RawVector<const BinCode::Bin*> found_;  // of each
   std::string streams_;
   RawVector<uint8_t> padded_;  // a body, with room behind it
-  RawVector<uint64_t> values_;
 };
 
 }  // namespace segue
