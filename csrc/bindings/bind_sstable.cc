@@ -160,8 +160,13 @@ class ColumnBlocks {
  public:
   ColumnBlocks(const TestBatch& batch, const std::string& column, size_t block_rows,
                const std::optional<std::string>& encoding)
-      : batch_(batch), column_(batch.PlainColumn(column)), block_rows_(block_rows), forced_(EncodingNamed(encoding)) {
+      : batch_(batch), column_(batch.PlainColumn(column)), block_rows_(block_rows) {
     if (block_rows == 0 || block_rows > kMaxBlockRows) ThrowIfError(Status::Invalid("impossible blocks"));
+    if (encoding == EncodingName(Encoding::kModelled)) {
+      FitModel();
+    } else {
+      forced_ = EncodingNamed(encoding);
+    }
     Encode();
   }
 
@@ -176,7 +181,7 @@ class ColumnBlocks {
       const GilRelease release;
       for (size_t begin = 0; begin < all.rows && status.ok(); begin += block_rows_) {
         const size_t n = std::min(block_rows_, all.rows - begin);
-        const Result<Encoding> chosen = encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_);
+        const Result<Encoding> chosen = encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_, {fitted_});
         status = chosen.status();
         if (status.ok()) chosen_.insert(EncodingName(*chosen));
         ends_.push_back(bytes_.size());
@@ -194,13 +199,21 @@ class ColumnBlocks {
       size_t begin = 0;
       for (const size_t end : ends_) {
         const size_t n = std::min(block_rows_, rows);
-        status = DecodeColumn(shape, std::string_view(bytes_).substr(begin, end - begin), n, &decoded_);
+        status = DecodeColumn(shape, std::string_view(bytes_).substr(begin, end - begin), n, &decoded_, context_);
         if (!status.ok()) break;
         rows -= n;
         begin = end;
       }
     }
     ThrowIfError(status);
+  }
+
+  // The values of a block, of a fixed width.
+  py::bytes Decoded(size_t block) {
+    const py::bytes chunk = Chunk(block);
+    const size_t n = std::min(block_rows_, batch_.batch().rows - block * block_rows_);
+    ThrowIfError(DecodeColumn(Shape(), static_cast<std::string_view>(chunk), n, &decoded_, context_));
+    return py::bytes(reinterpret_cast<const char*>(decoded_.values.data()), decoded_.values.size());
   }
 
   py::bytes Chunk(size_t block) const {
@@ -214,12 +227,36 @@ class ColumnBlocks {
   size_t bytes() const { return bytes_.size(); }
 
  private:
+  void FitModel() {
+    const ColumnBatch& all = batch_.batch();
+    const StoreSchema& schema = batch_.table()->schema;
+    ModelFitter fitter(&schema, all.rows, ModelFitter::kWorthOfMerge);
+    fitter.AddStretch(all);
+    fitter.EndSample();
+    fitter.Count(all, 0, all.rows);
+    models_ = fitter.Fit();
+    fitted_ = models_ ? models_->Of(column_) : nullptr;
+    if (fitted_ == nullptr || fitted_->foretold != Foretold::kByNothing) {
+      ThrowIfError(Status::Invalid("a column that nothing foretells is wanted"));
+    }
+    // A model encodes as it was fitted, and decodes as it was read.
+    std::string bytes;
+    models_->Serialize(&bytes);
+    parsed_ = Unwrap(TableModels::Parse(schema, bytes));
+    context_ = {{parsed_->Of(column_)}, &coder_};
+  }
+
   ColumnShape Shape() const { return ColumnShape::Of(batch_.table()->schema.columns[column_]); }
 
   const TestBatch& batch_;
   const size_t column_;
   const size_t block_rows_;
-  const std::optional<Encoding> forced_;
+  std::optional<Encoding> forced_;
+  std::shared_ptr<const TableModels> models_;
+  const ValueModel* fitted_ = nullptr;
+  std::unique_ptr<TableModels> parsed_;
+  ModelCoder coder_;
+  DecodeContext context_;
   ColumnEncoder encoder_;
   std::set<std::string> chosen_;
   std::string bytes_;
@@ -246,6 +283,7 @@ void BindBatch(py::module_& testing) {
       .def("encode", &ColumnBlocks::Encode)
       .def("decode", &ColumnBlocks::Decode)
       .def("chunk", &ColumnBlocks::Chunk, py::arg("block"))
+      .def("decoded", &ColumnBlocks::Decoded, py::arg("block"))
       .def_property_readonly("encodings", &ColumnBlocks::encodings)
       .def_property_readonly("blocks", &ColumnBlocks::blocks)
       .def_property_readonly("nbytes", &ColumnBlocks::bytes);

@@ -178,11 +178,12 @@ Status DecodeStrings(std::string_view bytes, size_t n, std::vector<std::string_v
   return Status();
 }
 
-Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out) {
+Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out,
+                    const DecodeContext& context) {
   out->values.clear();
   out->offsets.clear();
   out->valid.clear();
-  return DecodeColumn(shape, chunk, rows, 0, rows, out);
+  return DecodeColumn(shape, chunk, rows, 0, rows, out, context);
 }
 
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,

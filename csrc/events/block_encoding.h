@@ -105,7 +105,8 @@ inline bool IsModelled(std::string_view chunk) {
 Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, size_t begin, size_t end,
                     ColumnData* out, const DecodeContext& context = {});
 // Replaces *out with the whole column.
-Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out);
+Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t rows, ColumnData* out,
+                    const DecodeContext& context = {});
 
 // The same for uint64 values without nulls (sequence numbers).
 void EncodeUInt64s(const uint64_t* values, size_t n, std::string* out);

@@ -32,8 +32,15 @@ class Stream:
 
 
 def test_the_fixtures_are_there():
-    assert [p.name for p in GOLDEN] == ["sstable_v1_plays.sst", "sstable_v1_types.sst"]
-    assert [p.name for p in CORRUPT] == ["sstable_v1_corrupt.sst"]
+    assert [p.stem for p in GOLDEN] == [
+        "sstable_v1_plays",
+        "sstable_v1_types",
+        "sstable_v2_plays",
+        "sstable_v2_types",
+    ]
+    assert [p.stem for p in CORRUPT] == ["sstable_v1_corrupt", "sstable_v2_corrupt"]
+    for path in GOLDEN + CORRUPT:
+        assert path.stem.split("_")[1] == f"v{int.from_bytes(path.read_bytes()[-16:-12], 'little')}"
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
@@ -71,4 +78,6 @@ def test_the_damaged_file_is_noticed_where_it_is_damaged(path):
             read()
         assert caught.value.offset == expected["offset"]
     sound = pa.table(Stream(reader.read(["user_id"], "", [0, 2])))
-    assert sound.num_rows == 256 + 88
+    blocks = reader.info()["blocks"]
+    assert len(blocks) == 3
+    assert sound.num_rows == blocks[0]["rows"] + blocks[2]["rows"]

@@ -93,6 +93,18 @@ def encodings(path) -> list[set[str]]:
     return [{block["chunks"][c][0] for block in blocks} for c in range(len(blocks[0]["chunks"]))]
 
 
+def test_the_worked_example_of_the_document():
+    text = document.DOCUMENT.read_text(encoding="utf-8")
+    lines = text.split("```models\n")[1].split("```")[0].splitlines()
+    data = bytes.fromhex("".join(line.split("#")[0] for line in lines))
+    source = document.Bytes(data)
+    model = document.Model(source.fixed(1), source)
+    assert model.codes[0].bins == {"0": (0, 0), "10": (1, 2), "11": (0, 64)}
+    chunk = source.take(len(data) - source.at)
+    read = document.read_column(chunk, 5, 8, lambda body: model.read(body, 5, [], []))
+    assert [int.from_bytes(value, "little") for value in read] == [0, 0, 3, 0, 1]
+
+
 @pytest.mark.parametrize("block_rows", [1, 100, 512])
 def test_every_kind_of_model_reads_as_the_document_says(tmp_path, block_rows):
     table, sequences = plays(6000)
