@@ -52,7 +52,7 @@ OPTIONS = {
 }
 
 CODECS = {
-    "segue": "columns by models of the table (prefix codes, delta, bit packing, dictionary), no general codec",
+    "segue": "columns by models of the table (prefix codes, delta, bit packing), no general codec",
     "rocksdict": "LZ4, zstd in the last level",
     "plyvel": "Snappy",
     "lmdb": "none",

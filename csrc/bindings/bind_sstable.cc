@@ -181,7 +181,8 @@ class ColumnBlocks {
       const GilRelease release;
       for (size_t begin = 0; begin < all.rows && status.ok(); begin += block_rows_) {
         const size_t n = std::min(block_rows_, all.rows - begin);
-        const Result<Encoding> chosen = encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_, {fitted_});
+        const Result<Encoding> chosen =
+            encoder_.Encode(shape, all.columns[column_], begin, n, forced_, &bytes_, {fitted_});
         status = chosen.status();
         if (status.ok()) chosen_.insert(EncodingName(*chosen));
         ends_.push_back(bytes_.size());
@@ -454,8 +455,7 @@ void BindTables(py::module_& testing) {
       },
       py::arg("path"), py::arg("batch"), py::arg("tokens") = py::list(), py::arg("file_number") = 1,
       py::arg("piece") = size_t{1} << 30, py::arg("block_rows") = SstOptions().block_rows,
-      py::arg("block_bytes") = SstOptions().block_bytes, py::arg("bloom_bits_per_key") = 10.0,
-      py::arg("models") = true,
+      py::arg("block_bytes") = SstOptions().block_bytes, py::arg("bloom_bits_per_key") = 10.0, py::arg("models") = true,
       "Writes a sorted Batch and gives the file's meta data.");
   testing.def(
       "pack_bits",

@@ -23,7 +23,8 @@ std::pair<uint64_t, uint64_t> DenseRange(RawVector<uint64_t> sample) {
   const uint64_t least = sample.front();
   const uint64_t span = sample.back() - least;
   const auto cell_of = [&](uint64_t seq) {
-    return static_cast<size_t>(static_cast<unsigned __int128>(seq - least) * (kCells - 1) / std::max<uint64_t>(span, 1));
+    return static_cast<size_t>(static_cast<unsigned __int128>(seq - least) * (kCells - 1) /
+                               std::max<uint64_t>(span, 1));
   };
   std::array<size_t, kCells> counts{};
   for (const uint64_t seq : sample) ++counts[cell_of(seq)];

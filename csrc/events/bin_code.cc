@@ -13,7 +13,7 @@
 namespace segue {
 namespace {
 
-constexpr double kBitsOfABin = 40;  // in the file
+constexpr double kBitsOfABin = 40;   // in the file
 constexpr double kWorthOfABin = 16;  // bits of the sample: more bins take longer to find
 constexpr int kEscapeWidth = 64;
 

@@ -53,7 +53,8 @@ class BinCode {
     const Bin* Find(uint64_t value) const {
       const auto ordered = static_cast<int64_t>(value);
       size_t bin = first_of_slot_[SlotOf(value)];
-      while (ordered > before_next_[bin]) [[unlikely]] ++bin;
+      while (ordered > before_next_[bin]) [[unlikely]]
+        ++bin;
       const Bin* found = bins_ + bin;
       return ((value - found->base) & ~found->mask) == 0 ? found : escape_;
     }

@@ -231,8 +231,10 @@ Status DecodeColumn(const ColumnShape& shape, std::string_view chunk, size_t row
   const bool packed = encoding == Encoding::kFrameOfReference || encoding == Encoding::kDelta;
   if (encoding == Encoding::kModelled) {
     const Status status = WithWidth(shape.width, [&]<typename T>() -> Status {
-      if constexpr (sizeof(T) > 8) return Bad("an encoding that does not fit the type");
-      else return DecodeModelled(body, rows, begin, end, context, reinterpret_cast<T*>(values));
+      if constexpr (sizeof(T) > 8)
+        return Bad("an encoding that does not fit the type");
+      else
+        return DecodeModelled(body, rows, begin, end, context, reinterpret_cast<T*>(values));
     });
     SEGUE_RETURN_IF_ERROR(status);
   } else if (packed && w <= 8) {

@@ -111,8 +111,7 @@ ColumnShape ColumnShape::Of(const StoreColumn& column) {
 }
 
 Result<Encoding> ColumnEncoder::Encode(const ColumnShape& shape, const ColumnData& data, size_t begin, size_t n,
-                                       std::optional<Encoding> forced, std::string* out,
-                                       const BlockContext& context) {
+                                       std::optional<Encoding> forced, std::string* out, const BlockContext& context) {
   if (n == 0 || n > kMaxBlockRows) return Status::Invalid("a block of " + std::to_string(n) + " rows; use 1 to 65536");
   n_ = n;
   const uint8_t* valid = data.valid.empty() ? nullptr : data.valid.data() + begin;
@@ -328,7 +327,8 @@ Result<Encoding> ColumnEncoder::EncodeBytes(const ColumnData& data, size_t begin
 void ColumnEncoder::EncodeUInt64s(const uint64_t* values, size_t n, const BlockContext& context, std::string* out) {
   const PackedPlan plan = PlanPacked(values, n);
   modelled_.clear();
-  if (context.model != nullptr && coder_.Encode(context, values, n, &modelled_) && modelled_.size() + 1 < plan.bytes()) {
+  if (context.model != nullptr && coder_.Encode(context, values, n, &modelled_) &&
+      modelled_.size() + 1 < plan.bytes()) {
     out->push_back(static_cast<char>(Encoding::kModelled));
     out->append(modelled_);
   } else {

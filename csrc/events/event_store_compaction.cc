@@ -36,8 +36,8 @@ constexpr std::chrono::milliseconds kThrottlePause(5);
 
 }  // namespace
 
-// Holds a merge to its rate, of what it writes and what it reads to prepare that, and makes it stand still while writers wait for
-// flushes; not one that is urgent.
+// Holds a merge to its rate, of what it writes and what it reads to prepare that, and makes it stand still while
+// writers wait for flushes; not one that is urgent.
 class EventStore::Throttle {
  public:
   explicit Throttle(const EventStore* store) : store_(store) {}

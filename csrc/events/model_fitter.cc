@@ -77,14 +77,20 @@ void ModelFitter::AddStretch(const ColumnBatch& rows) {
 void ModelFitter::EndSample() {
   if (!IsKey(*schema_, static_cast<size_t>(schema_->time))) clock_ = ArrivalClockMaker(values_.back(), rows_);
   for (size_t c = 0; c < schema_->columns.size(); ++c) {
-    if (!fits_[c] || schema_->columns[c].coded || static_cast<int>(c) == schema_->time || IsKey(*schema_, c) || values_[c].size() < 256) continue;
+    if (!fits_[c] || schema_->columns[c].coded || static_cast<int>(c) == schema_->time || IsKey(*schema_, c) ||
+        values_[c].size() < 256)
+      continue;
     // Worth counting where values are many, and yet some come again.
     ValueTable distinct(values_[c].size());
     for (const uint64_t value : values_[c]) ++distinct.At(value, 0);
     counted_[c] = distinct.size() > 64 && distinct.size() < values_[c].size() / 8 * 7;
-    if (!counted_[c]) continue;
-    count_left_ = static_cast<size_t>(std::min<uint64_t>(rows_ / 8, kMostCounted));
-    counts_[c] = ValueTable(count_left_ / 2);
+  }
+  // The tables of counts take 32 MiB together.
+  const auto columns = static_cast<uint64_t>(std::count(counted_.begin(), counted_.end(), true));
+  if (columns == 0) return;
+  count_left_ = static_cast<size_t>(std::min<uint64_t>(rows_ / 8, kMostCounted / columns));
+  for (size_t c = 0; c < counts_.size(); ++c) {
+    if (counted_[c]) counts_[c] = ValueTable(count_left_ / 4);
   }
 }
 
@@ -109,9 +115,9 @@ void ModelFitter::Count(const ColumnBatch& rows, size_t begin, size_t end) {
       if constexpr (sizeof(T) <= 8) {
         for (size_t row = begin; row < end; ++row) {
           const T value = rows.columns[c].Get<T>(row);
-          ++counts_[c].At(is_signed ? static_cast<uint64_t>(static_cast<int64_t>(
-                                          static_cast<std::make_signed_t<T>>(value)))
-                                    : static_cast<uint64_t>(value),
+          ++counts_[c].At(is_signed
+                              ? static_cast<uint64_t>(static_cast<int64_t>(static_cast<std::make_signed_t<T>>(value)))
+                              : static_cast<uint64_t>(value),
                           0);
           if ((row & 8191) == 0) GiveWay();
         }
@@ -232,7 +238,10 @@ void ModelFitter::FitColumn(size_t chunk) {
     for (size_t i = 1; i < values.size(); ++i) steps.push_back(values[i] - values[i - 1]);
     Offer(&best, Foretold::kByStep, std::move(steps), 0);
   } else {
-    if (is_column && counted_[chunk]) OfferFrequent(&best, chunk);
+    if (is_column && counted_[chunk]) {
+      OfferFrequent(&best, chunk);
+      counts_[chunk] = ValueTable();
+    }
     OfferByKey(&best, values, kWorthKeys);
     if (chunk == static_cast<size_t>(schema_->time) && !models_->clock.empty()) {
       RawVector<uint64_t> errors(values.size());

@@ -25,9 +25,8 @@ void SplitFitters::ForEachFile(const ColumnBatch& rows, F f) {
 void SplitFitters::AddStretch(const ColumnBatch& rows) {
   if (fitters_.size() == 1) return fitters_[0].AddStretch(rows);
   std::vector<ColumnBatch> parts(fitters_.size());
-  ForEachFile(rows, [&](size_t file, size_t begin, size_t end) {
-    AppendRows(*schema_, rows, begin, end, {}, &parts[file]);
-  });
+  ForEachFile(rows,
+              [&](size_t file, size_t begin, size_t end) { AppendRows(*schema_, rows, begin, end, {}, &parts[file]); });
   for (size_t file = 0; file < parts.size(); ++file) {
     if (parts[file].rows > 0) fitters_[file].AddStretch(parts[file]);
   }

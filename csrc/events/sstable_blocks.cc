@@ -145,7 +145,8 @@ bool SstReader::NeedsChunk(const TableModels* models, size_t chunk, const std::v
   const size_t columns = schema_->columns.size();
   const auto wants = [&](size_t c) { return c == columns ? seq : wanted.empty() || wanted[c]; };
   if (wants(chunk) || models == nullptr) return wants(chunk);
-  const bool clock = wants(static_cast<size_t>(schema_->time)) && models->NeedsClock(static_cast<size_t>(schema_->time));
+  const bool clock =
+      wants(static_cast<size_t>(schema_->time)) && models->NeedsClock(static_cast<size_t>(schema_->time));
   if (chunk == columns) return clock;
   if (!IsKey(*schema_, chunk)) return false;
   for (size_t c = 0; c <= columns; ++c) {
@@ -219,8 +220,8 @@ Status SstReader::DecodeAnew(const EncodedBlock& block, size_t column, size_t be
                              ColumnData* out) const {
   DecodeContext context;
   SEGUE_RETURN_IF_ERROR(ContextOf(block, column, &context));
-  const Status status =
-      DecodeColumn(ColumnShape::Of(schema_->columns[column]), block.chunks_[column], block.rows_, begin, end, out, context);
+  const Status status = DecodeColumn(ColumnShape::Of(schema_->columns[column]), block.chunks_[column], block.rows_,
+                                     begin, end, out, context);
   if (status.ok()) return status;
   return DamagedChunk(block.number_, column, status.message());
 }

@@ -43,8 +43,7 @@ SstBuilder::~SstBuilder() = default;
 
 Result<std::unique_ptr<SstBuilder>> SstBuilder::Create(Env* env, const std::string& path, uint64_t file_number,
                                                        const StoreSchema* schema, const Interners* interners,
-                                                       SstOptions options,
-                                                       std::shared_ptr<const TableModels> models) {
+                                                       SstOptions options, std::shared_ptr<const TableModels> models) {
   if (options.block_rows < 1 || options.block_rows > kMaxBlockRows) {
     return Status::Invalid("block_rows is " + std::to_string(options.block_rows) + "; use 1 to " +
                            std::to_string(kMaxBlockRows));
@@ -234,8 +233,9 @@ Status SstBuilder::WriteBlock(const ColumnBatch& batch, size_t begin, size_t n) 
         data = &file_codes_;
         from = 0;
       }
-      SEGUE_ASSIGN_OR_RETURN([[maybe_unused]] const Encoding encoding,
-                             encoder_.Encode(ColumnShape::Of(column), *data, from, n, std::nullopt, &block_, ContextOf(c)));
+      SEGUE_ASSIGN_OR_RETURN(
+          [[maybe_unused]] const Encoding encoding,
+          encoder_.Encode(ColumnShape::Of(column), *data, from, n, std::nullopt, &block_, ContextOf(c)));
     }
     AppendCrc(start, &block_);
     GiveWay();

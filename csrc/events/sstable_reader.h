@@ -49,7 +49,7 @@ class EncodedBlock {
  public:
   size_t rows() const { return rows_; }
   size_t bytes() const { return bytes_.size(); }  // that were read from the file, past the cache
-  bool slice() const { return slice_; }  // all rows have the key, and there are no others of it in the block
+  bool slice() const { return slice_; }           // all rows have the key, and there are no others of it in the block
 
  private:
   friend class SstReader;

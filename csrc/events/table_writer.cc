@@ -50,7 +50,8 @@ Status TableWriter::Add(size_t output, const ColumnBatch& rows) {
   if (!out.builder) {
     auto [number, path] = new_table_();
     paths_.push_back(path);
-    SEGUE_ASSIGN_OR_RETURN(out.builder, SstBuilder::Create(env_, path, number, schema_, interners_, options_, models_[output]));
+    SEGUE_ASSIGN_OR_RETURN(out.builder,
+                           SstBuilder::Create(env_, path, number, schema_, interners_, options_, models_[output]));
   }
   out.last_key.clear();
   EncodeKey(*schema_, rows, rows.rows - 1, &out.last_key);

@@ -168,7 +168,7 @@ template <bool kByKey>
 bool ModelCoder::TakeCoded(const BlockContext& context, std::string_view streams, size_t rows, size_t n,
                            uint64_t* out) {
   Cursor in(streams);
-  std::array<uint64_t, kStreams> at{};   // bits
+  std::array<uint64_t, kStreams> at{};  // bits
   std::array<uint64_t, kStreams> end{};
   std::array<int64_t, kStreams> sizes{};
   int64_t before = 0;

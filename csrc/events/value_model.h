@@ -39,7 +39,7 @@ struct ValueModel {
   uint64_t least = 0;
   ValueTable ranks;  // places in `frequent`, to encode
   BinCode code;
-  BinCode same_key;  // kByKey: of rows whose key is that of the row before
+  BinCode same_key;                     // kByKey: of rows whose key is that of the row before
   std::vector<BinCode::Entry> entries;  // to decode: kEntries of `code`, then of `same_key`
 
   void Serialize(std::string* out) const;
@@ -67,7 +67,7 @@ class ModelCoder {
   template <bool kByKey>
   bool TakeCoded(const BlockContext& context, std::string_view streams, size_t rows, size_t n, uint64_t* out);
 
-  RawVector<uint64_t> coded_;  // what is left of the values once they are foretold
+  RawVector<uint64_t> coded_;             // what is left of the values once they are foretold
   RawVector<const BinCode::Bin*> found_;  // of each
   std::string streams_;
   RawVector<uint8_t> padded_;  // a body, with room behind it

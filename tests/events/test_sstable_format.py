@@ -327,8 +327,8 @@ def read_sstable(data: bytes):
         times: list[int] = []
         found: list[list[bytes | None]] = [[] for _ in fields]
 
-        def modelled(c, n=n):
-            return lambda source: models[c].read(source, n, same, times)
+        def modelled(c, n=n, same=same, times=times):
+            return lambda body: models[c].read(body, n, same, times)
 
         for c in key:
             found[c] = read_column(chunks[c], n, widths[c], modelled(c))

@@ -1,4 +1,4 @@
-"""Models of a file's columns: what is written by them reads back, also by the document; no bytes crash the reader."""
+"""Models of a file's columns: what they write reads back, by the document too; no bytes crash the reader."""
 
 from __future__ import annotations
 
