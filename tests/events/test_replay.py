@@ -21,7 +21,7 @@ from segue.events import Events
 
 SCHEMA = pa.schema({"user": pa.int64(), "page": pa.string(), "at": pa.timestamp("us")})
 # Takes some tenths of a second to replay.
-EVENTS = 300_000
+EVENTS = 1_000_000
 
 
 @pytest.fixture(scope="module")
