@@ -13,7 +13,6 @@ namespace {
 
 constexpr size_t kLeastSample = 256;  // fewer rows tell too little, and a table of so few is small
 constexpr size_t kStretches = 16;
-constexpr size_t kMostFrequent = size_t{1} << 16;
 // What a model has to save: decoding costs more than of packed values, and more yet with what it needs beside.
 constexpr double kWorth = 0.97;
 constexpr double kWorthKeys = 0.1;  // bits a row
@@ -187,7 +186,7 @@ void ModelFitter::OfferFrequent(Best* best, size_t column) const {
   const auto [least, most] = std::minmax_element(values.begin(), values.end(), [](uint64_t a, uint64_t b) {
     return static_cast<int64_t>(a) < static_cast<int64_t>(b);
   });
-  for (size_t n = std::min(counted.size(), kMostFrequent); n >= 64; n /= 4) {
+  for (size_t n = std::min(counted.size(), ValueModel::kMostFrequent); n >= 64; n /= 4) {
     auto model = std::make_unique<ValueModel>();
     model->least = *least;
     model->ranks = ValueTable(n);

@@ -222,8 +222,9 @@ Status SstReader::DecodeAnew(const EncodedBlock& block, size_t column, size_t be
   SEGUE_RETURN_IF_ERROR(ContextOf(block, column, &context));
   const Status status = DecodeColumn(ColumnShape::Of(schema_->columns[column]), block.chunks_[column], block.rows_,
                                      begin, end, out, context);
-  if (status.ok()) return status;
-  return DamagedChunk(block.number_, column, status.message());
+  if (!status.ok()) return DamagedChunk(block.number_, column, status.message());
+  if (!out->valid.empty() && IsKey(*schema_, column)) return DamagedChunk(block.number_, column, "a null in a key");
+  return Status();
 }
 
 Status SstReader::Decode(const EncodedBlock& block, size_t column, size_t begin, size_t end, ColumnData* out) const {

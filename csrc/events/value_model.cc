@@ -63,8 +63,7 @@ bool ValueModel::Parse(Cursor* in) {
   foretold = static_cast<Foretold>(kind);
   if (foretold == Foretold::kByNothing) {
     uint64_t n = 0;
-    // More than 8 a byte would take no bits, which distinct values cannot.
-    if (!in->GetVarint64(&n) || n / 8 > in->remaining()) return false;
+    if (!in->GetVarint64(&n) || n > kMostFrequent) return false;
     frequent.resize(n);
     if (n > 0 && (!in->GetFixed(&least) || !TakePacked(in, n, frequent.data()))) return false;
   }
@@ -170,19 +169,19 @@ bool ModelCoder::TakeCoded(const BlockContext& context, std::string_view streams
   Cursor in(streams);
   std::array<uint64_t, kStreams> at{};  // bits
   std::array<uint64_t, kStreams> end{};
-  std::array<int64_t, kStreams> sizes{};
-  int64_t before = 0;
+  std::array<uint64_t, kStreams> sizes{};
+  uint64_t before = 0;
   for (size_t stream = 0; stream + 1 < kStreams; ++stream) {
     uint64_t step = 0;
     if (!in.GetVarint64(&step)) return false;
-    before = sizes[stream] = before + UnZigZag(step);
-    if (before < 0 || before > static_cast<int64_t>(streams.size())) return false;
+    before = sizes[stream] = before + static_cast<uint64_t>(UnZigZag(step));
+    if (before > streams.size()) return false;
   }
   const std::string_view body = in.rest();
   uint64_t total = 0;
   for (size_t stream = 0; stream < kStreams; ++stream) {
     at[stream] = 8 * total;
-    total = stream + 1 < kStreams ? total + static_cast<uint64_t>(sizes[stream]) : body.size();
+    total = stream + 1 < kStreams ? total + sizes[stream] : body.size();
     end[stream] = 8 * total;
     if (total > body.size()) return false;
   }

@@ -32,6 +32,9 @@ enum class Foretold : uint8_t {
 };
 
 struct ValueModel {
+  // They take no bits in the file where they are equally far apart: nothing else bounds what a reader keeps.
+  static constexpr size_t kMostFrequent = size_t{1} << 16;
+
   Foretold foretold = Foretold::kByNothing;
   // kByNothing only: values that are frequent count as 0, 1, ...; any other value as its distance from
   // `least` and their number more.

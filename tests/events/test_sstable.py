@@ -368,6 +368,22 @@ def test_damage_behind_good_checksums_never_crashes(tmp_path_factory, data):
         assert str(path) in str(error)  # noqa: PT017
 
 
+def test_a_null_in_a_key_is_damage_behind_a_good_checksum(tmp_path):
+    table = pa.table({"k": [1, 2, 3], "t": pa.array([1, 2, 3]).view(TS), "v": [1, None, 3]})
+    path = tmp_path / "a"
+    testing.write_sstable(str(path), batch_of(table))
+    data = bytearray(path.read_bytes())
+    footer = len(data) - 20 - int.from_bytes(data[-20:-16], "little")
+    keys = footer + 1 + data[footer] - 3  # the schema's last bytes: one key, which column it is, the time
+    assert data[keys : keys + 3] == bytes([1, 0, 1])
+    data[keys + 1] = 2
+    data[-12:-8] = crc32c(bytes(data[footer:-12])).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(CorruptionError, match="column 'v': a null in a key") as caught:
+        read(testing.SstReader(str(path)), ["v"])
+    assert caught.value.path == str(path)
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
 def test_text_that_is_none_is_found_behind_a_good_checksum(tmp_path, kind):
     table = pa.table({"k": [1, 2], "t": pa.array([1, 2], TS), "s": pa.array(["wrong", "right"]).cast(kind)})

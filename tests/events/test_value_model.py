@@ -138,6 +138,26 @@ def test_few_rows_have_no_models(tmp_path):
     assert int.from_bytes(data[-16:-12], "little") == 1
 
 
+def test_frequent_values_at_equal_distances_are_read_back(tmp_path):
+    """A list of them takes no bits a value, however long it is."""
+    keys, distinct = 32, 1024
+    rng = np.random.default_rng(1)
+    table = pa.table(
+        {
+            "k": pa.array(np.repeat(np.arange(keys), distinct)),
+            "t": pa.array(np.arange(keys * distinct)).view(TS),
+            "v": pa.array(np.concatenate([rng.permutation(distinct) << 20 for _ in range(keys)])),
+        }
+    )
+    data = write(tmp_path / "a", table, ["k"], "t", list(range(1, len(table) + 1)))
+    _, models = models_of(data, 4)
+    assert len(models[2].frequent) >= 256
+    assert set(np.diff(models[2].frequent)) == {1 << 20}
+    reader = testing.SstReader(str(tmp_path / "a"))
+    reader.verify()
+    assert pa.table(Exported(reader.read(["v"])))["v"].equals(table["v"])
+
+
 def test_a_range_of_rows_reads_as_in_the_whole(tmp_path):
     table, sequences = plays(3000)
     write(tmp_path / "a", table, ["user"], "at", sequences)
