@@ -5,6 +5,7 @@
 
 #include "base/thread_priority.h"
 #include "events/event_store.h"
+#include "events/key_prefixes.h"
 
 namespace segue {
 namespace {
@@ -12,6 +13,9 @@ namespace {
 constexpr size_t kMostFlushFiles = 64;  // of one flush
 // Rows that are ordered at a time: their entries stay in the second-level cache.
 constexpr size_t kRangeRows = 8192;
+// Rows of long keys that share a prefix, which a sample may sort for its own sake. Where all keys do, the models
+// would not be worth it.
+constexpr size_t kMostSortedTwice = 8192;
 // How long a flush that is done may stand behind syncs before these wait for it.
 constexpr std::chrono::milliseconds kLetIn(50);
 
@@ -67,10 +71,12 @@ FileModels EventStore::ModelsOfRuns(const WindowSplit& split, uint64_t all,
                                     OrderedRows* order) const {
   SplitFitters fitters(&core_->schema, &split, ModelFitter::kWorthOfFlush);
   const size_t stretches = ModelFitter::Stretches(all);
+  const bool exact = PrefixIsExact(core_->schema);
   ColumnBatch rows;
   for (size_t i = 0; i < stretches; ++i) {
     order->Seek(static_cast<double>(i) / static_cast<double>(stretches));
     const size_t most = stretches == 1 ? static_cast<size_t>(all) : ModelFitter::kStretchRows;
+    if (!exact && order->RangeRows(most) > kMostSortedTwice) continue;
     if (!order->NextRange(most)) break;
     const size_t n = std::min(order->entries().size(), most);
     order->Gather(order->entries().data(), n, &rows);

@@ -117,16 +117,28 @@ void OrderedRows::Seek(double share) {
   }
 }
 
+// Behind the last row of a source that is in the range up to `last`.
+size_t OrderedRows::EndIn(size_t source, uint64_t last) const {
+  const RawVector<uint64_t>& prefixes = *prefixes_[source];
+  const auto begin = prefixes.begin() + static_cast<ptrdiff_t>(taken_[source]);
+  // Galloping: the end is near.
+  size_t step = 64;
+  while (step < static_cast<size_t>(prefixes.end() - begin) && begin[static_cast<ptrdiff_t>(step)] <= last) step *= 2;
+  const auto limit = begin + static_cast<ptrdiff_t>(std::min(step, static_cast<size_t>(prefixes.end() - begin)));
+  return static_cast<size_t>(std::upper_bound(begin, limit, last) - prefixes.begin());
+}
+
+size_t OrderedRows::RangeRows(size_t rows) const {
+  const uint64_t last = RangeEnd(rows);
+  size_t total = 0;
+  for (size_t source = 0; source < batches_.size(); ++source) total += EndIn(source, last) - taken_[source];
+  return total;
+}
+
 bool OrderedRows::NextRange(size_t rows) {
   const uint64_t last = RangeEnd(rows);  // included, so that there is always progress
   for (uint32_t source = 0; source < batches_.size(); ++source) {
-    const RawVector<uint64_t>& prefixes = *prefixes_[source];
-    const auto begin = prefixes.begin() + static_cast<ptrdiff_t>(taken_[source]);
-    // Galloping: the end is near.
-    size_t step = 64;
-    while (step < static_cast<size_t>(prefixes.end() - begin) && begin[static_cast<ptrdiff_t>(step)] <= last) step *= 2;
-    const auto limit = begin + static_cast<ptrdiff_t>(std::min(step, static_cast<size_t>(prefixes.end() - begin)));
-    const auto end = static_cast<size_t>(std::upper_bound(begin, limit, last) - prefixes.begin());
+    const size_t end = EndIn(source, last);
     AddEntries(source, taken_[source], end);
     taken_[source] = end;
   }

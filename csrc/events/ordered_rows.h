@@ -39,6 +39,7 @@ class OrderedRows {
   // The next rows of sources that are each in order: about `rows`, more where
   // many keys share a prefix. False at the end.
   bool NextRange(size_t rows);
+  size_t RangeRows(size_t rows) const;  // how many these are
   // Back to where about `share` of those rows, 0 to 1, come before the next range.
   void Seek(double share);
 
@@ -52,6 +53,7 @@ class OrderedRows {
   void AddEntries(uint32_t source, size_t begin, size_t end);
   void SortEntries();
   uint64_t RangeEnd(size_t rows) const;
+  size_t EndIn(size_t source, uint64_t last) const;
 
   const StoreSchema& schema_;
   const bool exact_;  // the prefix is the whole key

@@ -106,6 +106,33 @@ def test_what_a_merge_writes(stored):
         check(reader.events("views"), table)
 
 
+@pytest.mark.parametrize("n", [3000, 12_000])
+def test_keys_that_share_a_long_prefix(tmp_path, n):
+    """What a flush orders at a time are all of them; many are not sorted for a sample."""
+    rng = np.random.default_rng(5)
+    table = pa.table(
+        {
+            "user": pa.array([f"customer {i:06}" for i in rng.integers(0, 400, n)]),
+            "at": pa.array(START + np.arange(n) * 1_000_000 + rng.integers(0, 900_000, n)).view(
+                pa.timestamp("us")
+            ),
+        }
+    )
+    with segue.open(tmp_path, durability="os") as db:
+        events = db.create_events("views", table.schema, key="user", time="at")
+        events.append_batch(table)
+        events.flush()
+        assert any("modelled" in found for found in encodings(tmp_path)) == (n <= 8192)
+        order = sorted(range(n), key=lambda i: (table["user"][i].as_py(), i))
+        by_key = [events.scan(key=f"customer {i:06}").to_arrow() for i in range(400)]
+        assert pa.concat_tables(by_key).to_pydict() == table.take(order).to_pydict()
+        events.append_batch(table.slice(0, 500))
+        events.compact()
+        assert all("modelled" in found for found in encodings(tmp_path))
+        assert len(events.scan(key=table["user"][0].as_py()).to_arrow()) > 0
+        events.verify()
+
+
 def test_a_merge_of_expired_rows(stored):
     _, _, events, table = stored
     events.expire(before=dt.datetime.fromtimestamp((START + DAY) / 1e6, dt.UTC))
