@@ -272,6 +272,10 @@ class TableAndModel:
         if rows:
             self.took(first, rows, token)
 
+    def append_arrivals(self, seed: int, size: int, token: str | None) -> None:
+        """So many rows that a flush or a merge writes them by models, which foretell what they look like."""
+        self.append_batch(arrivals(self.kind, seed, size), size, token, "columns")
+
     def append_bad(self, row: Row) -> None:
         """A null key, alone and inside a batch: refused, and nothing is changed."""
         bad = list(row)
@@ -569,6 +573,26 @@ def draw_row(rng: random.Random, kind: Kind) -> Row:
     return tuple(at if name == "at" else kind.values[name](rng) for name in kind.schema.names)
 
 
+def arrivals(kind: Kind, seed: int, size: int) -> list[Row]:
+    """Events nearly in the order of their times, of which the values of some columns depend on the key."""
+    rng = random.Random(seed)
+    start = rng.choice([0, 40_000])
+    by_key: dict[Row, Row] = {}
+    rows = []
+    for i in range(size):
+        row = draw_row(rng, kind)
+        alike = by_key.setdefault(tuple(row[kind.place(name)] for name in kind.key), row)
+        values = dict(zip(kind.schema.names, row, strict=True))
+        for field_ in kind.schema:
+            if field_.type == WORDS:
+                values[field_.name] = alike[kind.place(field_.name)]
+            elif field_.type == pa.int32() and field_.name not in kind.key:
+                values[field_.name] = int(300 ** rng.random()) * 7919
+        values["at"] = start + i * 100 + rng.randint(0, 900)
+        rows.append(tuple(values[name] for name in kind.schema.names))
+    return rows
+
+
 def draw_rows(rng: random.Random, kind: Kind) -> list[Row]:
     return [draw_row(rng, kind) for _ in range(rng.randint(1, 6))]
 
@@ -607,6 +631,14 @@ OPERATIONS: dict[str, tuple[int, Callable[[random.Random, Kind], dict[str, Any]]
             "size": rng.choice(SIZES),
             "token": rng.choice([None, None, "t", "u", "v", f"t{rng.randint(0, 99)}"]),
             "way": rng.choice(WAYS),
+        },
+    ),
+    "append_arrivals": (
+        1,
+        lambda rng, kind: {
+            "seed": rng.randint(0, 10**6),
+            "size": rng.choice([256, 300, 700]),
+            "token": rng.choice([None, "u"]),
         },
     ),
     "append_bad": (1, lambda rng, kind: {"row": draw_row(rng, kind)}),

@@ -126,6 +126,27 @@ def test_every_operation_is_tried_often_enough() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize(
+    "name", ["plays, commit, small", "two keys, commit, few keys", "all types, commit, large"]
+)
+def test_tables_by_models_are_among_what_is_tried(name: str) -> None:
+    both = table_and_model(SETUPS[name])
+    both.append_arrivals(1, 700, None)
+    both.flush()
+    flushed = set(versions(both))
+    both.append_arrivals(2, 700, None)
+    both.compact()
+    assert 2 in flushed
+    assert 2 in versions(both)
+    both.close()
+
+
+def versions(both: TableAndModel) -> list[int]:
+    """Of the format, as each table has it; 2 are those with models."""
+    tables = [both.env.read_file(f"/t/{name}") for name in both.env.list("/t") if name.endswith(".sst")]
+    return [int.from_bytes(table[-16:-12], "little") for table in tables]
+
+
 def test_a_failure_is_shortened_to_what_matters() -> None:
     operations = [("scan", {}), ("append", {"n": 1}), ("flush", {}), ("append", {"n": 2}), ("sync", {})] * 20
 
