@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from segue import _engine
-from segue.errors import ClosedError, SchemaError, StorageError
+from segue.errors import ClosedError, ReadOnlyError, SchemaError, StorageError
 from segue.event_stats import CommitLatency, EventStats, Stall
 from segue.events import Events
 
@@ -110,6 +110,25 @@ def test_background_errors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert events.stats().background_error == "", "all is well again"
     assert events.scan().to_arrow().num_rows == 100
     events.close()
+
+
+def test_a_failed_sync_in_the_background_is_logged_and_ends_appends(caplog: pytest.LogCaptureFixture) -> None:
+    env = _engine.testing.MemEnv()
+    options = {"sync_interval_ms": 300}
+    events = Events.create("/t", "t", SCHEMA, "k", "at", durability="interval", _env=env, _options=options)
+    events.append(1, 1, "s")
+    wait_until(lambda: events.stats().synced_sequence == 1)  # the next sync comes in 300 ms
+    events.append(2, 2, "s")
+    with caplog.at_level(logging.ERROR, logger="segue"):
+        env.set_fail_at(env.op_count() + 1, errno.EIO)
+        wait_until(lambda: caplog.records)
+    assert "nothing is appended any more" in caplog.records[0].getMessage()
+    assert "/t" in events.stats().background_error
+    with pytest.raises(ReadOnlyError, match="failed sync"):
+        events.append(3, 3, "s")
+    assert events.scan().to_arrow()["k"].to_pylist() == [1, 2]
+    with pytest.raises(StorageError, match="msync"):
+        events.close()
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
