@@ -64,7 +64,7 @@ ONE_CALL = contenders("one_call", "segue", "rocksdict", "plyvel", "lmdb", "sqlit
 INTERVAL = contenders("one_call", "segue", "rocksdict", "plyvel")
 BATCHES = contenders("batches", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3")
 DURABLE = contenders("batches", "segue", "rocksdict", "plyvel", "lmdb", "sqlite3", "duckdb")
-SUSTAINED = contenders("sustained", "segue", "rocksdict")
+SUSTAINED = contenders("sustained", "segue", "rocksdict", "plyvel")
 
 
 @pytest.mark.parametrize("contender", ONE_CALL, ids=lambda c: c.name)
