@@ -79,6 +79,7 @@ class WalWriter {
   Status PrepareStores(uint64_t begin, uint64_t end);
   Status SyncLocked(uint64_t upto);
   Status SyncFile(uint64_t end);
+  Status ZeroAhead();
   Status StoreNote(uint64_t synced_to);
   Status Fail(Status status);
 
@@ -94,6 +95,7 @@ class WalWriter {
   std::atomic<uint64_t> synced_{kWalHeaderSize};
   std::mutex sync_mutex_;                // one sync at a time; guards what follows
   uint64_t written_ = kWalHeaderSize;    // kStaged: bytes below are in the file
+  uint64_t zeroed_ = kWalHeaderSize;     // kStaged: below, each block of the file was written at least once
   uint64_t discarded_ = kWalHeaderSize;  // kStaged: pages below are given back
   mutable std::mutex status_mutex_;
   std::atomic<bool> failed_{false};

@@ -235,6 +235,34 @@ def test_staged_records_are_in_the_file_once_synced() -> None:
     assert testing.WalReader("wal", STORE, env=env).synced_to == writer.end_offset
 
 
+def test_zeros_go_ahead_of_a_new_staged_log_and_of_no_other() -> None:
+    def writes_of_syncs(path: str, **kwargs: Any) -> list[int]:
+        writer = open_writer(env, path, capacity=4 << 20, **kwargs)
+        counts = []
+        for n in range(8):
+            append(writer, [play(n, 100_000)])
+            before = env.op_count()
+            writer.sync()
+            counts.append(sum(env.op(op).startswith("write") for op in range(before + 1, env.op_count() + 1)))
+        return counts
+
+    env = testing.MemEnv()
+    # The records, the note of the sync, and now and then zeros.
+    assert writes_of_syncs("new", staged=True) == [3, 2, 2, 2, 2, 2, 3, 2]
+    assert writes_of_syncs("again", staged=True, generation=2, recycle="new") == [2] * 8
+    assert writes_of_syncs("mapped") == [0] * 8
+    assert len(read(env, "again")) == 8
+
+
+def test_zeros_do_not_go_beyond_the_end_of_a_log() -> None:
+    env = testing.MemEnv()
+    writer = open_writer(env, capacity=8192, staged=True)
+    while writer.append(b"x" * 500) is not None:
+        writer.sync()
+    assert len(env.read_raw("wal")) == 8192
+    assert len(read(env)) == 7
+
+
 def test_staged_or_not_the_bytes_are_the_same() -> None:
     records = [play(1), play(2, 5000), play(3, 0), play(4, 9000)]
     logs = []
