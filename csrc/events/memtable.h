@@ -5,7 +5,7 @@
 //   sorted runs       pending rows sorted together, and merges of those
 //
 // Writers only append to the first two and never wait: a background thread sorts
-// what is pending, some rows at a time, which makes some forty runs of a
+// what is pending, some rows at a time, which makes some thirty runs of a
 // memtable of usual size. Of a larger one it merges the smallest runs, so that a
 // read meets a few parts only. The flush merges what there is.
 //

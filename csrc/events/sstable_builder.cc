@@ -304,6 +304,8 @@ Status SstBuilder::FinishFile(const std::vector<TokenEntry>& tokens) {
   if (models_) {
     std::string body;
     models_->Serialize(&body);
+    // Nobody reads them before the rows' log is gone: what could not be read must not be written.
+    SEGUE_RETURN_IF_ERROR(TableModels::Parse(*schema_, body).status());
     SEGUE_RETURN_IF_ERROR(WriteSection(std::move(body), &footer_.models));
   }
   {

@@ -113,7 +113,7 @@ class EventStats:
     syncs: int
     """Syncs of the WAL; several waiting callers share one."""
     commits: CommitLatency
-    """How long callers waited to be durable."""
+    """How long callers waited to be durable; ``append_async`` calls that shared a commit are one."""
     flushes: int
     stalls: dict[str, Stall]
     """Why writers waited: ``"pace"`` (slowed down, as flushes fall behind), ``"flush"`` (stopped until one

@@ -93,9 +93,7 @@ def test_two_memtables_wait_for_a_flush_before_a_writer_does() -> None:
         finally:
             env.open_reads()
             writer.join()
-        stalls = events.stats().stalls
-        assert stalls["flush"].count > 0
-        assert stalls["pace"].count > 0, "it was slowed down before it was stopped"
+        assert events.stats().stalls["flush"].count > 0
         wait_until(lambda: events.stats().immutable_memtables == 0)
         read = events.scan(columns=["at"]).to_arrow()["at"].cast(pa.int64()).to_pylist()
         assert sorted(read) == list(range(batches * 100))

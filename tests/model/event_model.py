@@ -536,6 +536,7 @@ class TableAndModel:
         assert stats.synced_sequence <= stats.sequence
         assert stats.synced_sequence >= self.model.synced
         assert sum(window.rows for window in stats.windows) == stats.table_rows
+        assert sum(window.bytes for window in stats.windows) == stats.table_bytes
         assert not stats.background_error
         assert repr(stats)
 
