@@ -1,8 +1,8 @@
 #include "events/wal_writer.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <string>
 #include <utility>
 
 namespace segue {
@@ -18,7 +18,6 @@ constexpr size_t kWriteBytes = 4096;
 // a block its file system has to note at the next sync that there is something in it, which takes longer than the
 // write. One sync of many takes the notes of all these blocks along, and no longer than some half a millisecond.
 constexpr uint64_t kZeroAhead = uint64_t{512} << 10;
-constinit const std::array<char, kZeroAhead> kZeroBlocks{};
 // Staged pages are given back in pieces of this size.
 constexpr uint64_t kDiscardBytes = uint64_t{1} << 20;
 
@@ -202,7 +201,8 @@ Status WalWriter::SyncLocked(uint64_t upto) {
 Status WalWriter::ZeroAhead() {
   if (written_ <= zeroed_) return Status();
   zeroed_ = std::min(capacity_, written_ + kZeroAhead);
-  return file_->Write(written_, {std::string_view(kZeroBlocks.data(), zeroed_ - written_)});
+  const std::string zeros(zeroed_ - written_, '\0');
+  return file_->Write(written_, {zeros});
 }
 
 Status WalWriter::Seal() {
