@@ -62,13 +62,17 @@ class ProgressCheck {
     if (progress_.is_none() || now < next_) return Status();
     next_ = now + std::chrono::milliseconds(50);
     const GilAcquire gil;
-    try {
-      progress_(done, left);
-    } catch (pybind11::error_already_set& error) {
-      raised_.emplace(std::move(error));
-      return Status::Cancelled("the progress callback raised");
+    // Not a call of pybind11's, whose frames own the arguments.
+    PyObject* const result = OrStandStill([&] {
+      return PyObject_CallFunction(progress_.ptr(), "KK", static_cast<unsigned long long>(done),
+                                   static_cast<unsigned long long>(left));
+    });
+    if (result != nullptr) {
+      Py_DECREF(result);
+      return Status();
     }
-    return Status();
+    raised_.emplace();
+    return Status::Cancelled("the progress callback raised");
   }
 
   // With the GIL: raises what the callable or a signal handler raised, else what `status` stands for.
