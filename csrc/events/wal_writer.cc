@@ -16,7 +16,7 @@ constexpr uint64_t kPrepareAhead = uint64_t{256} << 10;
 constexpr size_t kWriteBytes = 4096;
 // Zeros are written this far ahead into blocks that are preallocated and were never written: for the first write of
 // a block its file system has to note at the next sync that there is something in it, which takes longer than the
-// write. One sync of many takes the notes of all these blocks along, and no longer than some half a millisecond.
+// write. One sync of many takes the notes of all these blocks along, and less than a millisecond.
 constexpr uint64_t kZeroAhead = uint64_t{512} << 10;
 // Staged pages are given back in pieces of this size.
 constexpr uint64_t kDiscardBytes = uint64_t{1} << 20;

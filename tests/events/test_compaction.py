@@ -11,6 +11,7 @@ import pytest
 from segue import _engine
 from segue.errors import ClosedError
 from segue.events import Events
+from tests.events.waiting import wait_until
 
 DAY = 86_400_000_000
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.string()})
@@ -37,13 +38,6 @@ def names(source) -> list[int]:
 
 def files(path) -> list[str]:
     return sorted(p.name for p in path.glob("*.sst"))
-
-
-def wait_until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_compact_leaves_one_file_a_window(tmp_path):

@@ -17,6 +17,7 @@ from segue import _engine
 from segue.errors import ClosedError, ReadOnlyError, SchemaError, StorageError
 from segue.event_stats import CommitLatency, EventStats, Stall
 from segue.events import Events
+from tests.events.waiting import wait_until
 
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.string()})
 
@@ -129,13 +130,6 @@ def test_a_failed_sync_in_the_background_is_logged_and_ends_appends(caplog: pyte
     assert events.scan().to_arrow()["k"].to_pylist() == [1, 2]
     with pytest.raises(StorageError, match="msync"):
         events.close()
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_errors_of_merges_and_removals_are_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:

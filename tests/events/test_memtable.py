@@ -10,15 +10,9 @@ import pyarrow as pa
 
 from segue import _engine
 from segue.events import Events
+from tests.events.waiting import wait_until
 
 SCHEMA = pa.schema({"k": pa.int64(), "at": pa.timestamp("us"), "s": pa.string()})
-
-
-def wait_until(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def rows(first: int, n: int, text: int, keys: int) -> pa.RecordBatch:

@@ -1,9 +1,25 @@
-"""Which file systems a crash may leave, for tests that try them all."""
+"""Workloads that a disk ends early, and which file systems a crash may leave, for tests that try them all."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
+
+from segue.errors import Error
+
+
+def finishes(workload: Any) -> bool:
+    """Whether ``workload.run()`` meets no error; its table is closed either way."""
+    try:
+        workload.run()
+    except (Error, OSError):
+        return False
+    finally:
+        if workload.events is not None:
+            with contextlib.suppress(Error, OSError):  # the disk is dead: closing may say so, not hang
+                workload.events.close()
+    return True
 
 
 def left_by_crash(env: Any, at: int, keep: str, seeds: int) -> Iterator[Any]:

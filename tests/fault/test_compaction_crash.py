@@ -12,10 +12,9 @@ import errno
 
 import pyarrow as pa
 import pytest
-from power_loss import left_by_crash
+from power_loss import finishes, left_by_crash
 
 from segue import _engine
-from segue.errors import Error
 from segue.events import Events
 
 DAY = 86_400_000_000
@@ -88,17 +87,6 @@ class Workload:
         self.batch([400], 5)
         self.events.flush()
         self.events.close()
-
-    def run_until_error(self) -> bool:
-        try:
-            self.run()
-        except (Error, OSError):
-            return False
-        finally:
-            if self.events is not None:
-                with contextlib.suppress(Error, OSError):
-                    self.events.close()
-        return True
 
     def rows(self, units: int, expiries: int) -> list[tuple[int, int]]:
         """What there is after so many units and expiries."""
@@ -174,7 +162,7 @@ def test_power_loss_at_every_operation(keep, durability):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         assert finished or env.crashed, "it failed by itself"
         clean = finished and not env.crashed
         for after in left_by_crash(env, n, keep, 2):
@@ -191,7 +179,7 @@ def test_power_loss_at_every_operation_beside_syncs_of_the_background():
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, "interval")
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         assert finished or env.crashed, "it failed by itself"
         clean = finished and not env.crashed
         for after in left_by_crash(env, n, ("none", "all", "random")[n % 3], 2):
@@ -207,7 +195,7 @@ def test_one_failing_operation_at_every_place(code, short):
         env = _engine.testing.MemEnv()
         env.set_fail_at(n, code, short)
         workload = Workload(env)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         clean = finished and env.op_count() < n
         assert finished or env.op_count() >= n, "it failed by itself"
         check_recovered(workload, env.crash("none", 0))

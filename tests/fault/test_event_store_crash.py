@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
-from power_loss import left_by_crash
+from power_loss import finishes, left_by_crash
 
 from segue import _engine
 from segue.errors import Error
@@ -88,17 +88,6 @@ class Workload:
         self.events.close()
         self.synced_units = len(self.batches)
 
-    def run_until_error(self) -> bool:
-        try:
-            self.run()
-        except (Error, OSError):
-            return False
-        finally:
-            if self.events is not None:
-                with contextlib.suppress(Error, OSError):  # the disk is dead: closing may say so, not hang
-                    self.events.close()
-        return True
-
 
 def columns(values: list[int]) -> dict:
     return {"k": values, "at": values, "s": [f"s{k}" for k in values], "d": [f"d{k % 3}" for k in values]}
@@ -152,7 +141,7 @@ def test_power_loss_at_every_operation(durability, keep):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         assert finished or env.crashed, "it failed by itself"
         clean = finished and not env.crashed
         for after in left_by_crash(env, n, keep, 3):
@@ -170,7 +159,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(durability):
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env, durability)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         assert finished or env.crashed, "it failed by itself"
         clean = finished and not env.crashed
         for after in left_by_crash(env, n, "all", 5):
@@ -205,7 +194,7 @@ def test_one_failing_operation_at_every_place(code, short, durability):
         env = _engine.testing.MemEnv()
         env.set_fail_at(n, code, short)
         workload = Workload(env, durability)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         clean = finished and env.op_count() < n
         assert finished or env.op_count() >= n, "it failed by itself"
         # Whatever failed: opening again finds every acknowledged event.

@@ -5,15 +5,13 @@ The tables of test_compaction_crash.py have too few rows for models, as those of
 
 from __future__ import annotations
 
-import contextlib
 import errno
 
 import pyarrow as pa
 import pytest
-from power_loss import left_by_crash
+from power_loss import finishes, left_by_crash
 
 from segue import _engine
-from segue.errors import Error
 from segue.events import Events
 
 DAY = 86_400_000_000
@@ -62,17 +60,6 @@ class Workload:
         self.append()
         self.events.compact()
         self.events.close()
-
-    def run_until_error(self) -> bool:
-        try:
-            self.run()
-        except (Error, OSError):
-            return False
-        finally:
-            if self.events is not None:
-                with contextlib.suppress(Error, OSError):
-                    self.events.close()
-        return True
 
 
 def versions(env) -> list[int]:
@@ -124,7 +111,7 @@ def test_power_loss_at_every_operation(keep) -> None:
         env = _engine.testing.MemEnv()
         env.set_crash_at(n)
         workload = Workload(env)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         assert finished or env.crashed, "it failed by itself"
         clean = finished and not env.crashed
         for after in left_by_crash(env, n, keep, 2):
@@ -141,7 +128,7 @@ def test_one_failing_operation_at_every_place(code, short) -> None:
         env = _engine.testing.MemEnv()
         env.set_fail_at(n, code, short)
         workload = Workload(env)
-        finished = workload.run_until_error()
+        finished = finishes(workload)
         clean = finished and env.op_count() < n
         assert finished or env.op_count() >= n, "it failed by itself"
         check_recovered(workload, env.crash("none", 0))
